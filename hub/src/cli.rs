@@ -41,17 +41,20 @@ pub enum Verb {
     /// are deleted, with all that belongs to them. At its next contact, however late that is, a device hears of it, ends its
     /// pods, wipes Secrets, data and identity, sends a receipt signed with its key, and stays off. The order and the receipt
     /// are a ConfigMap in kube-system for each key (`kubectl -n kube-system get configmaps -l freewheel.dev/device-order`);
-    /// without names, this prints them all. Said again after it broke off, it goes on. The board may join anew as another
-    /// device, with a new key, when DIR/decommissioned is removed there.
+    /// without names, this prints them all. Said again after it broke off, it goes on; a device that has come under the name
+    /// since is refused without its --key. The board may join anew as another device, with a new key, when DIR/decommissioned
+    /// is removed there.
     Decommission(DecommissionOptions),
     /// Give the place of a device to a new board, which has joined under another name
     ///
     /// The new board's key takes over the name and the ManagedCluster OLD: its labels, annotations, taints and set, the works
     /// and add-ons in its namespace, its own cluster with all objects in it, and the pods that are bound to it. Nothing of that
     /// is moved, and UIDs stay; the pods start on the new board, which hears of its name at its next contact and keeps its own
-    /// key. The ManagedCluster NEW is deleted with all that is in it. The key of the old device is revoked: where it ever
-    /// comes back, it wipes all that it holds, as with `hub decommission`, so that nothing runs twice. What its pods wrote into
-    /// volumes on the old board is not copied: take it off before. Said again after it broke off, this goes on.
+    /// key. The ManagedCluster NEW is deleted with all that is in it. The key of the old device is revoked, and with it what
+    /// add-ons had there for the hub (tokens of pods, and what a signer of an add-on's own has signed, end by themselves).
+    /// Where it ever comes back, it wipes all that it holds, as with `hub decommission`, so that nothing runs twice. What its
+    /// pods wrote into volumes on the old board is not copied: take it off before. Said again after it broke off, this goes
+    /// on; a board that has come as NEW since is refused without its --key.
     Replace(ReplaceOptions),
     /// Print things
     Get {
@@ -282,6 +285,9 @@ pub struct AcceptOptions {
 pub struct DecommissionOptions {
     /// Names of the devices; without any, what became of those that are decommissioned is printed
     pub names: Vec<String>,
+    /// The key of the device that is meant, where one of its name was decommissioned before
+    #[arg(long, requires = "names")]
+    pub key: Option<String>,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
@@ -297,6 +303,9 @@ pub struct ReplaceOptions {
     /// Also while the old device is connected: its pods end there, and it wipes all that it holds
     #[arg(long)]
     pub force: bool,
+    /// The key of the new board, where one of its name has taken this place before
+    #[arg(long)]
+    pub key: Option<String>,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

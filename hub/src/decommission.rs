@@ -1,6 +1,9 @@
 //! `hub decommission`: devices that are never let in again and wipe what they hold, and what has become of them.
 //!
 //! The order comes first and the ManagedCluster goes after it, so that who is killed in between has only to say it again.
+//!
+//! Guarantees:
+//! - said again it wipes nobody who has come under the name since (`who_came_later_is_wiped_by_its_key_alone`).
 
 use freewheel_hub_api::device_orders::Wipe;
 
@@ -17,19 +20,29 @@ pub async fn run(options: DecommissionOptions) -> Result<(), DeviceError> {
     if options.names.is_empty() {
         say(devices::wipes(&client, None).await?);
     }
+    let key = options.key.as_deref();
+    if key.is_some() && options.names.len() != 1 {
+        return Err(DeviceError::KeyOfSeveral);
+    }
     for name in &options.names {
-        say(decommission(&client, name).await?);
+        say(decommission(&client, name, key).await?);
     }
     Ok(())
 }
 
-async fn decommission(client: &Client, name: &str) -> Result<Vec<Wipe>, DeviceError> {
-    let Some(device) = devices::find(client, name).await? else {
-        let known = devices::wipes(client, Some(name)).await?;
+async fn decommission(
+    client: &Client,
+    name: &str,
+    meant: Option<&str>,
+) -> Result<Vec<Wipe>, DeviceError> {
+    let device = devices::find(client, name).await?;
+    let known = devices::wipes(client, Some(name)).await?;
+    let Some(device) = device else {
         let unknown = || DeviceError::Unknown(name.to_owned());
         return if known.is_empty() { Err(unknown()) } else { Ok(known) };
     };
     let key = device.key.as_ref().ok_or_else(|| DeviceError::Unjoined(name.to_owned()))?;
+    check((name, key), &known, meant)?;
     let wipe = devices::wipe(client, name, key).await?;
     if !device.going {
         devices::delete(client, &device).await?;
@@ -37,7 +50,51 @@ async fn decommission(client: &Client, name: &str) -> Result<Vec<Wipe>, DeviceEr
     Ok(vec![wipe])
 }
 
+/// Whether the device that has the name and this key is the one that is meant: where one of the name was decommissioned
+/// before, and not this one, only its key says so.
+fn check(
+    (name, key): (&str, &str),
+    known: &[Wipe],
+    meant: Option<&str>,
+) -> Result<(), DeviceError> {
+    let (name, key) = (name.to_owned(), key.to_owned());
+    match meant {
+        Some(meant) if meant == key => Ok(()),
+        Some(_) => Err(DeviceError::OtherKey { name, key }),
+        None if known.iter().any(|wipe| wipe.key == key) => Ok(()),
+        None => match known.iter().max_by_key(|wipe| &wipe.ordered_at) {
+            Some(last) => Err(DeviceError::CameLater { name, key, before: last.standing() }),
+            None => Ok(()),
+        },
+    }
+}
+
 fn say(mut wipes: Vec<Wipe>) {
     wipes.sort_by(|a, b| (&a.cluster, &a.ordered_at).cmp(&(&b.cluster, &b.ordered_at)));
     wipes.iter().for_each(|wipe| println!("{}", wipe.standing()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_came_later_is_wiped_by_its_key_alone() {
+        let wiped = |key: &str| Wipe {
+            cluster: "pi-7".to_owned(),
+            key: key.to_owned(),
+            ordered_at: "2026-01-01T00:00:00Z".to_owned(),
+            ..Wipe::default()
+        };
+        let pi_7 = ("pi-7", "k2");
+        assert!(check(pi_7, &[], None).is_ok());
+        // It broke off before this one was gone, whoever had the name before.
+        assert!(check(pi_7, &[wiped("k1"), wiped("k2")], None).is_ok());
+        let refused = check(pi_7, &[wiped("k1")], None).unwrap_err().to_string();
+        assert!(refused.starts_with("pi-7 is decommissioned since 2026"), "{refused}");
+        assert!(refused.contains("key k1 ") && refused.ends_with("--key k2"), "{refused}");
+        assert!(check(pi_7, &[wiped("k1")], Some("k2")).is_ok());
+        let other = check(pi_7, &[], Some("k1"));
+        assert!(matches!(other, Err(DeviceError::OtherKey { key, .. }) if key == "k2"));
+    }
 }

@@ -37,6 +37,34 @@ pub enum DeviceError {
     /// The name is another's by now.
     #[error("{0} was given to another device meanwhile: look at it again")]
     Changed(String),
+    /// Its place will be nobody's.
+    #[error(
+        "{0} is being deleted: when it is gone, a new board may join under its name, and nothing is left of what it was"
+    )]
+    Going(String),
+    /// The name is another's than of whom it was said before.
+    #[error(
+        "{before}. Another device is {name} now, with key {key}: if that one is meant, say so with --key {key}"
+    )]
+    CameLater {
+        /// The name.
+        name: String,
+        /// The key that has it.
+        key: String,
+        /// What was done to the one before it.
+        before: String,
+    },
+    /// The device that is meant is not there.
+    #[error("the device {name} has key {key}, which is not the one of --key")]
+    OtherKey {
+        /// The name.
+        name: String,
+        /// The key that has it.
+        key: String,
+    },
+    /// A key is of one device.
+    #[error("--key says which device of one name is meant: give one name with it")]
+    KeyOfSeveral,
     /// A board that is to wipe itself takes nobody's place.
     #[error("the device {0} is decommissioned")]
     Decommissioned(String),
@@ -180,7 +208,10 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
     let path = format!("{CLUSTERS}/{}", device.name);
     let mut seen = device.clone();
     for _ in 0..TRIES_MAX {
-        if (&seen.uid, &seen.key, seen.going) != (&device.uid, &device.key, false) {
+        if seen.uid == device.uid && seen.going {
+            return Err(DeviceError::Going(device.name.clone()));
+        }
+        if (&seen.uid, &seen.key) != (&device.uid, &device.key) {
             return Err(DeviceError::Changed(device.name.clone()));
         }
         let patch = json!({"metadata": {

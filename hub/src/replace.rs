@@ -10,8 +10,12 @@
 //! ```
 //!
 //! Guarantees:
-//! - said again, it goes on where it was, from wherever it broke off (`what_is_left_to_be_done_is_seen_in_what_is_there`);
-//! - nobody takes the place of a device that runs, unless it is asked for (`nobody_takes_the_place_of_who_runs`).
+//! - said again, it goes on where it was, from wherever it broke off (`what_is_left_to_be_done_is_seen_in_what_is_there`),
+//!   and wipes no place for a board that has come under the new one's name since
+//!   (`who_came_later_takes_the_place_by_its_key_alone`);
+//! - nobody takes the place of a device that runs, unless it is asked for (`nobody_takes_the_place_of_who_runs`), nor one
+//!   that is about to be gone: nobody would have it, and the old board would be wiped for it
+//!   (`nobody_takes_a_place_that_goes`).
 
 use freewheel_hub_api::device_orders::{Order, Rename};
 
@@ -35,7 +39,7 @@ enum Step {
 /// # Errors
 /// When one of them is not there or not fit, or the hub refuses.
 pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
-    let ReplaceOptions { old, new, force, kubeconfig } = options;
+    let ReplaceOptions { old, new, force, key, kubeconfig } = options;
     let client = Client::new(kubeconfig.as_deref())?;
     let unknown = |name: &String| DeviceError::Unknown(name.clone());
     let place = devices::find(&client, &old).await?.ok_or_else(|| unknown(&old))?;
@@ -45,7 +49,8 @@ pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
         None => None,
     };
     let runs = !force && devices::is_connected(&client, &old).await?;
-    match (decide(&place, board.as_ref(), order.as_ref(), runs, &new)?, &board) {
+    let meant = (&*new, key.as_deref());
+    match (decide(&place, board.as_ref(), order.as_ref(), runs, meant)?, &board) {
         (Step::Nothing, _) => {}
         (Step::Tidy, Some(board)) => devices::delete(&client, board).await?,
         (Step::Switch { from, to }, Some(board)) => {
@@ -70,16 +75,20 @@ pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// By what is there; `order` is the one to the key that the place belongs to.
+/// By what is there, for the board of this name, and of this key where one is said; `order` is the one to the key that the
+/// place belongs to.
 fn decide(
     place: &Device,
     board: Option<&Device>,
     order: Option<&Order>,
     runs: bool,
-    new: &str,
+    (new, meant): (&str, Option<&str>),
 ) -> Result<Step, DeviceError> {
     if place.name == new {
         return Err(DeviceError::Same(new.to_owned()));
+    }
+    if place.going {
+        return Err(DeviceError::Going(place.name.clone()));
     }
     let came_of_it =
         matches!(order, Some(Order::Rename(it)) if it.cluster == new && it.to == place.name);
@@ -88,8 +97,16 @@ fn decide(
         return if came_of_it { Ok(Step::Nothing) } else { Err(unknown()) };
     };
     let own = board.key.as_ref().ok_or_else(|| DeviceError::Unjoined(new.to_owned()))?;
+    let (name, key) = (new.to_owned(), own.clone());
+    if meant.is_some_and(|meant| meant != own) {
+        return Err(DeviceError::OtherKey { name, key });
+    }
     if place.key.as_ref() == Some(own) {
         return Ok(if board.going { Step::Nothing } else { Step::Tidy });
+    }
+    if came_of_it && meant.is_none() {
+        let before = format!("the board {new} is {} already", place.name);
+        return Err(DeviceError::CameLater { name, key, before });
     }
     if !board.accepted || board.going {
         return Err(DeviceError::NotAccepted(new.to_owned()));
@@ -117,28 +134,53 @@ mod tests {
     fn what_is_left_to_be_done_is_seen_in_what_is_there() {
         let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
         let all = Step::Switch { from: Some("k1".into()), to: "k2".into() };
-        assert_eq!(decide(&place, Some(&board), None, false, "new").unwrap(), all);
+        assert_eq!(decide(&place, Some(&board), None, false, ("new", None)).unwrap(), all);
         let taken = device("pi-7", "k2");
-        let left = |board| decide(&taken, board, Some(&renamed()), true, "new").unwrap();
+        let left = |board| decide(&taken, board, Some(&renamed()), true, ("new", None)).unwrap();
         assert_eq!(left(Some(&board)), Step::Tidy, "the new one runs, which is no hindrance");
         let going = Device { going: true, ..board.clone() };
         assert_eq!((left(Some(&going)), left(None)), (Step::Nothing, Step::Nothing));
         let nobodys = Device { key: None, ..place };
         let all = Step::Switch { from: None, to: "k2".into() };
-        assert_eq!(decide(&nobodys, Some(&board), None, false, "new").unwrap(), all);
+        assert_eq!(decide(&nobodys, Some(&board), None, false, ("new", None)).unwrap(), all);
     }
 
     #[test]
     fn nobody_takes_the_place_of_who_runs() {
         let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
-        let runs = decide(&place, Some(&board), None, true, "new");
+        let runs = decide(&place, Some(&board), None, true, ("new", None));
         assert!(matches!(runs, Err(DeviceError::Connected(name)) if name == "pi-7"));
+    }
+
+    #[test]
+    fn who_came_later_takes_the_place_by_its_key_alone() {
+        let (taken, later) = (device("pi-7", "k2"), device("new", "k3"));
+        let decided = |meant: Option<&str>| {
+            decide(&taken, Some(&later), Some(&renamed()), false, ("new", meant))
+        };
+        let refused = decided(None).unwrap_err().to_string();
+        assert!(refused.starts_with("the board new is pi-7 already"), "{refused}");
+        assert!(refused.ends_with("--key k3"), "{refused}");
+        let all = Step::Switch { from: Some("k2".into()), to: "k3".into() };
+        assert_eq!(decided(Some("k3")).unwrap(), all);
+        assert!(matches!(decided(Some("k2")), Err(DeviceError::OtherKey { .. })));
+    }
+
+    #[test]
+    fn nobody_takes_a_place_that_goes() {
+        let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
+        for key in ["k1", "k2"] {
+            let place = Device { going: true, key: Some(key.to_owned()), ..place.clone() };
+            let goes = decide(&place, Some(&board), None, false, ("new", None));
+            assert!(matches!(goes, Err(DeviceError::Going(name)) if name == "pi-7"));
+        }
     }
 
     #[test]
     fn a_board_has_joined_and_is_accepted_before_it_takes_a_place() {
         let (place, board) = (device("pi-7", "k1"), device("new", "k2"));
-        let decided = |board: Option<&Device>, new: &str| decide(&place, board, None, false, new);
+        let decided =
+            |board: Option<&Device>, new: &str| decide(&place, board, None, false, (new, None));
         assert!(matches!(decided(None, "new"), Err(DeviceError::Unknown(_))));
         assert!(matches!(decided(Some(&place), "pi-7"), Err(DeviceError::Same(_))));
         let unjoined = Device { key: None, ..board.clone() };

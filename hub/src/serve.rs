@@ -208,7 +208,7 @@ pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeE
     let reserve = Arc::new(DiskReserve::of(disk.clone()));
     let quota = Arc::new(ClusterQuota::of(options.cluster_quota_bytes));
     let objects = access.guard(Objects::new(store)).admitting(reserve).admitting(quota);
-    let definition_quota = DefinitionQuota::of(host_memory(), objects.kinds().clone());
+    let definition_quota = DefinitionQuota::of(host_memory(), objects.store().clone());
     let objects = objects.admitting(Arc::new(definition_quota));
     definitions::serve_established(&objects);
     let audit = files::audit(&options.audit)?;

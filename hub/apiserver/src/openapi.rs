@@ -4,6 +4,8 @@
 //! - a document is compressed once for all who ask for it, while it is one of few
 //!   (`a_document_is_compressed_once_while_it_is_one_of_few`), and also for those who ask before it is
 //!   (`a_document_is_compressed_once_for_all_who_ask_together`);
+//! - what is answered is what was asked for, also from what is compressed already
+//!   (`v2_and_v3_of_the_same_kinds_are_told_apart_when_compressed`);
 //! - documents are made by the workers that answers are encoded by, on the account of who asks for them, and never by who
 //!   serves others meanwhile (`documents_are_made_by_workers_and_then_cost_no_thread`).
 
@@ -12,11 +14,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::openapi::{self, Document, Form};
+use freewheel_hub_schema::openapi::{self, Document, Form, NotMade};
 use freewheel_hub_schema::registry::Registry;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::body::Body;
@@ -106,15 +109,11 @@ pub(crate) async fn answer(
     asks: Asks<'_>,
 ) -> Result<Response<Body>, ApiError> {
     if path.is_empty() {
-        let prefix = prefix.to_owned();
-        let index = move |all: &Registry| openapi::index(all, &prefix);
-        let index = made(registry, Form::Index, asks.makers, index).await?;
-        return Ok(respond::json(200, &index));
+        return Ok(respond::json(200, &index(registry, prefix, asks.makers).await?));
     }
     let wanted = path.to_owned();
     let document = move |all: &Registry| openapi::document(all, &wanted);
     let document = made(registry, Form::V3(path), asks.makers, document).await?;
-    let document = document.ok_or_else(respond::no_such_path)?;
     send(document, JSON, query, asks).await
 }
 
@@ -134,25 +133,41 @@ pub(crate) async fn answer_v2(
         )
     };
     if accept.is_some_and(|accept| media::clauses(accept).first().is_some_and(wants_protobuf)) {
-        let document = made(registry, Form::V2Protobuf, asks.makers, openapi::v2_protobuf).await?;
+        let document = |all: &Registry| Some(openapi::v2_protobuf(all));
+        let document = made(registry, Form::V2Protobuf, asks.makers, document).await?;
         return send(document, V2_PROTOBUF, "", asks).await;
     }
     media::negotiate(accept, |wanted| wanted.wire == Wire::Json)?;
-    send(made(registry, Form::V2, asks.makers, openapi::v2).await?, JSON, "", asks).await
+    let document = |all: &Registry| Some(openapi::v2(all));
+    send(made(registry, Form::V2, asks.makers, document).await?, JSON, "", asks).await
 }
 
-/// What a registry's documents say. Whoever asks first has a worker make them; all others find them made.
-async fn made<T: Send + 'static>(
+/// The index of v3. Whoever asks first has a worker make the documents that all share.
+async fn index(
+    registry: Registry,
+    prefix: &str,
+    makers: WorkerQueue<'_>,
+) -> Result<Value, ApiError> {
+    if openapi::is_index_made(&registry) {
+        return Ok(openapi::index(&registry, prefix));
+    }
+    let prefix = prefix.to_owned();
+    let (index, ()) = makers.run((), move || Ok(openapi::index(&registry, &prefix))).await?;
+    Ok(index)
+}
+
+/// A document, where there is one. Whoever asks first has a worker make it; all others find it made.
+async fn made(
     registry: Registry,
     form: Form<'_>,
     makers: WorkerQueue<'_>,
-    say: impl FnOnce(&Registry) -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    if openapi::is_made(&registry, form) {
-        return Ok(say(&registry));
-    }
-    let (said, ()) = makers.run((), move || Ok(say(&registry))).await?;
-    Ok(said)
+    make: impl FnOnce(&Registry) -> Option<Document> + Send + 'static,
+) -> Result<Document, ApiError> {
+    let document = match openapi::made(&registry, form) {
+        Ok(document) => document,
+        Err(NotMade) => makers.run((), move || Ok(make(&registry))).await?.0,
+    };
+    document.ok_or_else(respond::no_such_path)
 }
 
 async fn send(
@@ -186,11 +201,16 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
     use freewheel_hub_api::kinds;
     use freewheel_hub_schema::gvk::Gvk;
     use freewheel_hub_schema::kind::{Kind, Strategy};
     use freewheel_link::names::ClusterName;
     use futures::FutureExt as _;
+    use http::header::CONTENT_ENCODING;
+    use http_body_util::BodyExt as _;
 
     use super::*;
     use crate::flow::workers::Workers;
@@ -209,29 +229,55 @@ mod tests {
 
     #[tokio::test]
     async fn documents_are_made_by_workers_and_then_cost_no_thread() {
-        let here = std::thread::current().id();
         let workers = Workers::default();
         for form in [Form::V3("apis/example.com/v1"), Form::V2, Form::V2Protobuf] {
             // A registry with kinds of its own, so that no other test has made its documents.
             let registry = own_kinds();
-            let ask = move |all: &Registry| {
-                match form {
-                    Form::Index => drop(openapi::index(all, "")),
-                    Form::V3(path) => drop(openapi::document(all, path)),
-                    Form::V2 => drop(openapi::v2(all)),
-                    Form::V2Protobuf => drop(openapi::v2_protobuf(all)),
-                }
-                std::thread::current().id()
+            let make = move |all: &Registry| match form {
+                Form::V3(path) => openapi::document(all, path),
+                Form::V2 => Some(openapi::v2(all)),
+                Form::V2Protobuf => Some(openapi::v2_protobuf(all)),
             };
             let turns = all_turns(&workers);
-            let mut asked = Box::pin(made(registry.clone(), form, workers.of_all(), ask));
+            let mut asked = Box::pin(made(registry.clone(), form, workers.of_all(), make));
             assert!((&mut asked).now_or_never().is_none(), "there is no worker for it");
             drop(turns);
-            assert_ne!(asked.await.unwrap(), here, "{form:?}");
+            let first = asked.await.unwrap();
             let _turns = all_turns(&workers);
-            let again = made(registry, form, workers.of_all(), ask).await;
-            assert_eq!(again.unwrap(), here, "{form:?}");
+            let again = made(registry, form, workers.of_all(), make).now_or_never();
+            let again = again.expect("it is there").unwrap();
+            assert_eq!(again.body.as_ptr(), first.body.as_ptr(), "{form:?}");
         }
+    }
+
+    /// What an answer says, which is compressed, and its ETag.
+    async fn unpacked(response: Response<Body>) -> (HeaderValue, String) {
+        assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+        let tag = response.headers()[ETAG].clone();
+        let packed = response.into_body().collect().await.unwrap().to_bytes();
+        let mut text = String::new();
+        GzDecoder::new(&*packed).read_to_string(&mut text).unwrap();
+        (tag, text)
+    }
+
+    #[tokio::test]
+    async fn v2_and_v3_of_the_same_kinds_are_told_apart_when_compressed() {
+        let (registries, root) = (kinds::registries(), ClusterName::root());
+        // So many that their one document of v3 is compressed, too.
+        for number in 0..100 {
+            let (kind, plural) = (format!("Widget{number}"), format!("widget{number}s"));
+            let kind = Kind::new(Gvk::new("example.com", "v1", kind), plural, Plain);
+            registries.add(&root, kind.with_status()).unwrap();
+        }
+        let registry = registries.of(&root);
+        let (packed, workers) = (Packed::default(), Workers::default());
+        let (backlog, all) = (SendBacklog::new(Arc::default()), workers.of_all());
+        let asks = Asks { packed: &packed, backlog: &backlog, makers: all, gzip: Some(all) };
+        let v3 = answer(registry.clone(), "", "apis/example.com/v1", "", asks).await.unwrap();
+        let v2 = answer_v2(registry, None, asks).await.unwrap();
+        let ((v3_tag, v3), (v2_tag, v2)) = (unpacked(v3).await, unpacked(v2).await);
+        assert!(v3.contains(r#""openapi":"3.0.0""#) && v2.contains(r#""swagger":"2.0""#));
+        assert_ne!(v3_tag, v2_tag);
     }
 
     #[tokio::test]

@@ -1,4 +1,6 @@
-//! Objects: from a path to its verb, with permission and body.
+//! Objects: from a path to its verb, with permission and body, in time   (write_deadline).
+
+mod write_deadline;
 
 use std::sync::Arc;
 
@@ -52,11 +54,15 @@ pub(crate) async fn answer(
     let (body, mut held) = body_of(&call, verb, (context.incoming, copies)).await?;
     let wire = media::body_wire(call.header(&CONTENT_TYPE)).ok();
     context.trail.takes(wire, &body, held.as_mut());
-    let answer = if by_name {
-        bind::bind_named(&call, body).await
-    } else {
-        run(&call, verb, body, &mut held).await
-    };
+    // What waits beside a clock would be there twice.
+    let work = Box::pin(async {
+        if by_name {
+            bind::bind_named(&call, body).await
+        } else {
+            run(&call, verb, body, &mut held).await
+        }
+    });
+    let answer = write_deadline::in_time((verb, &call.subresource), work).await;
     let mut answer = finished(context, &call, answer).map(|body| body.keeping(held));
     if let Some(deprecated) = &call.view.served.deprecated {
         respond::warn(&mut answer, &[deprecated.to_string()]);

@@ -13,6 +13,8 @@
 //!   changes is normal (`a_burst_of_changes_is_a_few_plans`);
 //! - and nobody else is told of a Service (`a_service_of_the_root_wakes_whom_it_concerns`), of a ConfigMap or of a Secret
 //!   (`configuration_wakes_those_alone_whose_pods_name_it`);
+//! - it is told when its device is to be wiped, also while its ManagedCluster is still there
+//!   (`an_order_ends_the_session_before_the_cluster_goes`);
 //! - it is told when its Node, in the root or in its own cluster, is another one than before
 //!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`) or says something else
 //!   (`what_somebody_writes_into_a_node_s_status_is_as_its_device_said_again`);
@@ -25,6 +27,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use freewheel_hub_api::conditions::SAID_OF_SILENT;
+use freewheel_hub_api::device_orders::{DEVICE_LABEL, ORDER_LABEL};
 use freewheel_hub_api::kinds;
 use freewheel_hub_plan::{Changes, Concerned, ServiceSet, config_record_key};
 use freewheel_hub_schema::kind::{Concern, Kind};
@@ -261,7 +264,10 @@ impl ChangeFanout {
         };
         match whom {
             Concern::ItsNode => self.note_pod(event, news),
-            Concern::ItsNamespace => news.config.extend(config_record_key(key)),
+            Concern::ItsNamespace => {
+                news.config.extend(config_record_key(key));
+                news.to_recheck.extend(ordered(event));
+            }
             Concern::ItsName => {
                 if event.now.is_none() {
                     self.services.forget(&key.name);
@@ -356,6 +362,13 @@ impl ChangeFanout {
 
 fn nodes() -> Resource {
     Resource::new("", "nodes")
+}
+
+/// The device that an order is to, by the name that it had then: it may be let in no more.
+fn ordered(event: &Event) -> Option<String> {
+    let order = event.now.as_ref().filter(|order| order.key.cluster.is_root())?;
+    let labels = &order.object.header.labels;
+    labels.get(DEVICE_LABEL).filter(|_| labels.contains_key(ORDER_LABEL)).cloned()
 }
 
 /// A Node may be gone, or somebody may have written into it what its device has not said.

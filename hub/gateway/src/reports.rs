@@ -9,6 +9,8 @@
 //!   (`a_pod_that_was_made_for_its_node_is_scheduled_since_then`);
 //! - a report that the store has no room for is told at its pod
 //!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`);
+//! - what it takes to write one is what is read for it, of a pod as of a Node
+//!   (`a_report_weighs_what_is_read_for_it`);
 //! - a pod that has ended stays so (`a_pod_ends_once_whatever_its_device_forgets`);
 //! - a pod made anew under its name gets nothing of the one before
 //!   (`a_pod_made_anew_under_its_name_has_nothing_of_the_one_before`).
@@ -20,6 +22,7 @@ use freewheel_hub_api::images::Images;
 use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, ObjectRef, Objects};
 use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
@@ -29,7 +32,7 @@ use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
 use crate::inner::Inner;
-use crate::object_refs::{NOT_THIS_SPOKES, PODS, is_here, may_speak, object_ref, stamp};
+use crate::object_refs::{NODES, NOT_THIS_SPOKES, PODS, is_here, may_speak, object_ref, stamp};
 use crate::pending_reports::weight;
 use crate::spoke_identity::{SpokeIdentity, how};
 use crate::{events, links, node};
@@ -83,20 +86,35 @@ pub(crate) async fn take(
     }
 }
 
-/// Bytes of memory that it takes to write a report: more than its own, when it is about a pod that is read and written
-/// whole for it.
-pub(crate) fn cost(inner: &Inner, report: &Report) -> usize {
-    let key = match report {
-        Report::Pod(pod) => {
-            let place = object_ref(PODS, &pod.realm, &pod.namespace, &pod.name);
-            place.ok().map(|place| place.key())
-        }
-        Report::PodGone { uid, .. } => inner.fanout.pod(uid),
-        // What they are about is as small as they are.
-        Report::Node(_) | Report::Event(_) | Report::NodeEvent(_) => None,
+/// Bytes of memory that it takes to write a report of this spoke: more than its own, where it is about a pod or a Node,
+/// which is read whole for it.
+pub(crate) fn cost(inner: &Inner, spoke: &ClusterName, report: &Report) -> usize {
+    let now = inner.objects.store().snapshot();
+    let about = about(spoke, report, |uid| inner.fanout.pod(uid));
+    let read = about.iter().filter_map(|key| now.get(key)).map(|stored| stored.object.body.len());
+    weight(report) + MEMORY_OF_A_BYTE * read.sum::<usize>()
+}
+
+/// What is read for a report: others may have made it large.
+fn about(
+    spoke: &ClusterName,
+    report: &Report,
+    by_uid: impl FnOnce(&str) -> Option<Key>,
+) -> Vec<Key> {
+    let place = |of, realm: &ClusterName, namespace: &str, name: &str| {
+        object_ref(of, realm, namespace, name).ok().map(|place| place.key())
     };
-    let stored = key.and_then(|key| inner.objects.store().snapshot().get(&key));
-    weight(report) + MEMORY_OF_A_BYTE * stored.map_or(0, |stored| stored.object.body.len())
+    let pod = match report {
+        Report::Pod(pod) => place(PODS, &pod.realm, &pod.namespace, &pod.name),
+        Report::Event(seen) => place(PODS, &seen.realm, &seen.namespace, &seen.pod),
+        Report::PodGone { uid, .. } => by_uid(uid),
+        Report::Node(_) | Report::NodeEvent(_) => {
+            let realms = [&ClusterName::root(), spoke];
+            let nodes = realms.map(|realm| place(NODES, realm, "", spoke.as_str()));
+            return nodes.into_iter().flatten().collect();
+        }
+    };
+    pod.into_iter().collect()
 }
 
 /// Tells the pod's user that its status is not what it says: nothing else does.
@@ -373,7 +391,7 @@ fn terminated(end: &TerminatedV1, id: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_link::report::ConditionV1;
+    use freewheel_link::report::{ConditionV1, NodeEventV1};
 
     use super::*;
 
@@ -403,6 +421,28 @@ mod tests {
             containers: Vec::new(),
             parts: freewheel_link::part::Parts::default(),
         }
+    }
+
+    #[test]
+    fn a_report_weighs_what_is_read_for_it() {
+        let pi_7 = ClusterName::try_from("pi-7").unwrap();
+        let about = |report: &Report| {
+            let gone = object_ref(PODS, &pi_7, "default", "gone").unwrap().key();
+            let keys = about(&pi_7, report, |_| Some(gone));
+            let words = keys.iter().map(|it| format!("{} {} {}", it.resource, it.cluster, it.name));
+            words.collect::<Vec<_>>()
+        };
+        let PodStatusV1 { realm, namespace, name, uid, .. } = web("Ready");
+        let gone = Report::PodGone { realm: realm.clone(), uid: uid.clone() };
+        let (reason, message, field_path) = (String::new(), String::new(), String::new());
+        let own = NodeEventV1 { warning: true, reason: reason.clone(), message, at: 1 };
+        let (pod, warning, message, at) = (name, true, String::new(), 1);
+        let seen = EventV1 { realm, namespace, pod, uid, field_path, warning, reason, message, at };
+        assert_eq!(about(&Report::Pod(web("Ready"))), ["pods root web"]);
+        assert_eq!(about(&Report::Event(seen)), ["pods root web"]);
+        assert_eq!(about(&gone), ["pods pi-7 gone"]);
+        let nodes = ["nodes root pi-7", "nodes pi-7 pi-7"];
+        assert_eq!(about(&Report::NodeEvent(own)), nodes);
     }
 
     #[test]

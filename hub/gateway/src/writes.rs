@@ -300,7 +300,8 @@ impl Session<'_> {
 
     /// Room to write a report in. Whoever waits for it for long is told of.
     async fn room_for(&self, report: &Report) -> WritePermit<'_> {
-        let mut room = pin!(self.write_room.take(reports::cost(self.inner, report)));
+        let bytes = reports::cost(self.inner, &self.identity.cluster, report);
+        let mut room = pin!(self.write_room.take(bytes));
         if let Ok(room) = timeout(ROOM_WAIT_UNTOLD, room.as_mut()).await {
             return room;
         }

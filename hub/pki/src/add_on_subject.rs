@@ -1,5 +1,6 @@
 //! Whom the certificate of an add-on's agent names: the add-on, its cluster, and the UIDs of the ManagedClusterAddOn and the
-//! ManagedCluster that it was given for.
+//! ManagedCluster that it was given for, and the key of the device that had the cluster then: the next board in its place
+//! keeps the UIDs, and what lies on the old one's disk is to be nothing any more.
 //!
 //! ```text
 //! CN  system:open-cluster-management:cluster:CLUSTER:addon:ADDON:agent:AGENT
@@ -8,7 +9,7 @@
 //! ```
 //!
 //! Guarantees:
-//! - an agent is of one add-on on one cluster, and who is not in its group or lacks a UID is none
+//! - an agent is of one add-on on one cluster, and who is not in its group or lacks a UID or the place of the key is none
 //!   (`an_agent_is_of_one_add_on_on_one_cluster`).
 
 use freewheel_link::names::ClusterName;
@@ -36,9 +37,9 @@ pub(crate) fn group_of_all(add_on: &str) -> String {
     format!("{SPOKES}{OF_ALL}{add_on}")
 }
 
-/// What stands for both UIDs.
-pub(crate) fn uids(add_on: &str, cluster: &str) -> String {
-    format!("{add_on}/{cluster}")
+/// What stands for both UIDs and the key.
+pub(crate) fn given_for(add_on: &str, cluster: &str, agent_key: &str) -> String {
+    format!("{add_on}/{cluster}/{agent_key}")
 }
 
 /// The agent of an add-on on one cluster.
@@ -52,6 +53,8 @@ pub struct AddOnSubject {
     pub uid: String,
     /// UID of the ManagedCluster.
     pub cluster_uid: String,
+    /// The key of its device, as the annotation of the ManagedCluster has it; empty where none had come.
+    pub agent_key: String,
 }
 
 impl AddOnSubject {
@@ -68,8 +71,10 @@ impl AddOnSubject {
         if !is_one || !certificate.groups().any(|group| group == own) {
             return None;
         }
-        let (uid, cluster_uid) = certificate.attribute(UID)?.split_once('/')?;
+        let (uid, rest) = certificate.attribute(UID)?.split_once('/')?;
+        let (cluster_uid, agent_key) = rest.split_once('/')?;
         let (uid, cluster_uid) = (uid.to_owned(), cluster_uid.to_owned());
-        Some(Self { cluster, add_on: add_on.to_owned(), uid, cluster_uid })
+        let (add_on, agent_key) = (add_on.to_owned(), agent_key.to_owned());
+        Some(Self { cluster, add_on, uid, cluster_uid, agent_key })
     }
 }

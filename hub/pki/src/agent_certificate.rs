@@ -12,7 +12,7 @@ use freewheel_link::names::ClusterName;
 use rcgen::{DistinguishedName, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::CertificateDer;
 
-use crate::add_on_subject::{group, group_of_all, uids};
+use crate::add_on_subject::{given_for, group, group_of_all};
 use crate::authority::{Authority, AuthorityError, LEAF_VALIDITY_SECONDS};
 use crate::leaf::{COMMON_NAME, ORGANIZATION, ORGANIZATIONAL_UNIT, encoded_subject, leaf};
 use crate::pem::encode;
@@ -30,6 +30,8 @@ pub struct AgentRequest<'a> {
     pub uid: &'a str,
     /// UID of the ManagedCluster.
     pub cluster_uid: &'a str,
+    /// The key of the cluster's device, as the annotation of the ManagedCluster has it; empty where none has come.
+    pub agent_key: &'a str,
     /// Its name.
     pub user: &'a str,
     /// Its groups.
@@ -80,8 +82,8 @@ impl Authority {
     ) -> Result<IssuedPair, AuthorityError> {
         check_names(asked)?;
         let mut subject = subject(asked.user, asked.groups, &[]);
-        let uids = uids(asked.uid, asked.cluster_uid);
-        subject.push((UID, &uids));
+        let given_for = given_for(asked.uid, asked.cluster_uid, asked.agent_key);
+        subject.push((UID, &given_for));
         let life = self.client_life(seconds(asked.life), now)?;
         let usages = [KeyUsagePurpose::DigitalSignature];
         let purposes = [ExtendedKeyUsagePurpose::ClientAuth];
@@ -199,6 +201,7 @@ mod tests {
             add_on: "web",
             uid: "u-1",
             cluster_uid: "u-2",
+            agent_key: "sha256:ab",
             user,
             groups: &groups,
             life: 30 * DAY,
@@ -224,7 +227,8 @@ mod tests {
         assert!(!certificate.may_serve());
         let cluster = ClusterName::try_from("pi-7").unwrap();
         let (add_on, uid, cluster_uid) = ("web".to_owned(), "u-1".to_owned(), "u-2".to_owned());
-        let expected = AddOnSubject { cluster, add_on, uid, cluster_uid };
+        let agent_key = "sha256:ab".to_owned();
+        let expected = AddOnSubject { cluster, add_on, uid, cluster_uid, agent_key };
         assert_eq!(AddOnSubject::read(&certificate), Some(expected));
         assert_eq!(SpokeSubject::read(&certificate), None);
         let elsewhere = "system:open-cluster-management:cluster:pi-8:addon:web";
@@ -280,11 +284,13 @@ mod tests {
             AddOnSubject::read(&Certificate::read(&signed).unwrap()).map(|it| it.add_on)
         };
         let name = format!("{OWN}:agent:a");
-        assert_eq!(read(&name, OWN, Some("u/c")).as_deref(), Some("web"));
+        assert_eq!(read(&name, OWN, Some("u/c/k")).as_deref(), Some("web"));
+        assert_eq!(read(&name, OWN, Some("u/c/")).as_deref(), Some("web"));
         assert_eq!(read(&name, OWN, None), None);
         assert_eq!(read(&name, OWN, Some("u")), None, "it is not said of which cluster");
-        assert_eq!(read(&name, ALL, Some("u/c")), None);
-        assert_eq!(read(&format!("{OWN}:agent:"), OWN, Some("u/c")), None);
-        assert_eq!(read("jane", OWN, Some("u/c")), None);
+        assert_eq!(read(&name, OWN, Some("u/c")), None, "nor of which device");
+        assert_eq!(read(&name, ALL, Some("u/c/k")), None);
+        assert_eq!(read(&format!("{OWN}:agent:"), OWN, Some("u/c/k")), None);
+        assert_eq!(read("jane", OWN, Some("u/c/k")), None);
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! ca.{crt,key}      made once; a hub never makes a CA over a store that has data
 //! admin.{crt,key}   the first administrator, renewed before it ends
+//! admin.next        both in one file, until they are where they belong
 //! fleet-root.key    signs the keys that sign compiled modules
 //! sealing.keys      seal what the store holds of Secrets
 //! serving           made at every start, in memory: addresses change, and nobody pins it; exchanged before it ends
@@ -13,6 +14,8 @@
 //!   (`a_clock_that_was_never_set_makes_no_certificates_and_is_named`);
 //! - no CA is made over a store with data, and a damaged one is told by name (`no_ca_is_made_over_a_store_with_data`,
 //!   `a_damaged_ca_is_told_by_name_and_never_used`);
+//! - a disk that takes one file and not the next leaves an administrator
+//!   (`an_administrator_is_whole_on_a_disk_that_fills_between_two_files`);
 //! - private files are private (`a_second_start_finds_the_same_ca_and_private_files_are_private`).
 //!
 //! ECDSA P-256 throughout. Private files have mode 0600.
@@ -110,6 +113,8 @@ pub struct Pki {
     pub admin_key_pem: String,
 }
 
+/// The administrator's pair while it is written.
+const STAGED: &str = "admin.next";
 /// Files under `pki` that are made once: where one of them is, the store was made before.
 const MADE_ONCE: [&str; 4] = ["ca.key", "ca.crt", "fleet-root.key", "sealing.keys"];
 
@@ -214,30 +219,65 @@ fn administrator(
     authority: &Authority,
     now: i64,
 ) -> Result<(String, String), PkiError> {
-    if let Some(pair) = there(pki, authority, |life| !life.is_due(now)) {
+    let good = |pair: &(String, String)| is_pair(pair, authority, |life| !life.is_due(now));
+    if let Some(pair) = kept(pki).filter(good) {
         return Ok(pair);
     }
-    let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
-    let made = authority.administrator(now);
-    let (pem, key_pem) = made.map_err(|source| unmade("the administrator", source))?;
-    write(&key, key_pem.as_bytes(), 0o600)?;
-    write(&cert, pem.as_bytes(), 0o644)?;
+    let (pem, key_pem) = match staged(pki).filter(good) {
+        Some(pair) => pair,
+        None => {
+            let made = authority.administrator(now);
+            let (pem, key_pem) = made.map_err(|source| unmade("the administrator", source))?;
+            // Of two files a disk that fills takes one, which is no pair, nor is it one with what was there.
+            write(&pki.join(STAGED), format!("{key_pem}{pem}").as_bytes(), 0o600)?;
+            (pem, key_pem)
+        }
+    };
+    // What is not taken now is tried at the next look; until then it is where it is.
+    let _ = unstage(pki, &pem, &key_pem);
     Ok((pem, key_pem))
 }
 
-/// The administrator's certificate and key, when they are a pair with such a life. One of them may be damaged, or of another
-/// pair when a hub was killed between the two.
+fn unstage(pki: &Path, pem: &str, key_pem: &str) -> Result<(), PkiError> {
+    write(&pki.join("admin.key"), key_pem.as_bytes(), 0o600)?;
+    write(&pki.join("admin.crt"), pem.as_bytes(), 0o644)?;
+    let path = pki.join(STAGED);
+    std::fs::remove_file(&path).map_err(|source| PkiError::File { path, source })
+}
+
+/// The administrator's certificate and key, when they are a pair with such a life.
 fn there(
     pki: &Path,
     authority: &Authority,
-    lives: impl FnOnce(Validity) -> bool,
+    lives: impl Fn(Validity) -> bool,
 ) -> Option<(String, String)> {
+    let mut pairs = [kept(pki), staged(pki)].into_iter().flatten();
+    pairs.find(|pair| is_pair(pair, authority, &lives))
+}
+
+/// What is in the two files. One of them may be damaged, or of another pair when a hub was killed between the two.
+fn kept(pki: &Path) -> Option<(String, String)> {
     let pem = read_text(&pki.join("admin.crt")).ok()?;
-    let key_pem = read_text(&pki.join("admin.key")).ok()?;
-    let der = first(&pem)?;
-    let (cert, key) = (Certificate::read(&der)?, KeyPair::from_pem(&key_pem).ok()?);
-    let good = lives(cert.validity()) && cert.is_of(&key) && is_made_by(&der, authority.ca());
-    good.then_some((pem, key_pem))
+    Some((pem, read_text(&pki.join("admin.key")).ok()?))
+}
+
+/// What is in the one file from which they are written.
+fn staged(pki: &Path) -> Option<(String, String)> {
+    let text = read_text(&pki.join(STAGED)).ok()?;
+    let (key_pem, pem) = text.split_at(text.find("-----BEGIN CERTIFICATE-----")?);
+    Some((pem.to_owned(), key_pem.to_owned()))
+}
+
+fn is_pair(
+    (pem, key_pem): &(String, String),
+    authority: &Authority,
+    lives: impl Fn(Validity) -> bool,
+) -> bool {
+    let Some(der) = first(pem) else { return false };
+    let pair = Certificate::read(&der).zip(KeyPair::from_pem(key_pem).ok());
+    pair.is_some_and(|(cert, key)| {
+        lives(cert.validity()) && cert.is_of(&key) && is_made_by(&der, authority.ca())
+    })
 }
 
 fn first(pem: &str) -> Option<CertificateDer<'static>> {
@@ -319,6 +359,26 @@ mod tests {
         assert_eq!(there(&places.0, &places.1, |life| life.holds(due + 200 * 86_400)), None);
         std::fs::remove_dir(&blocks).unwrap();
         assert!(administrator(&places.0, &places.1, due).is_ok());
+    }
+
+    #[test]
+    fn an_administrator_is_whole_on_a_disk_that_fills_between_two_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Pki::open(dir.path(), false).unwrap();
+        let (pki, due) = (dir.path().join("pki"), now() + 280 * 86_400);
+        // The key is taken, and nothing behind it.
+        let cert = pki.join("admin.crt");
+        std::fs::remove_file(&cert).unwrap();
+        std::fs::create_dir(&cert).unwrap();
+        let new = administrator(&pki, &old.authority, due).unwrap();
+        assert_ne!(new.0, old.admin_pem);
+        // The hub is killed there, and starts.
+        assert_eq!(administrator(&pki, &old.authority, due).unwrap(), new);
+        assert_eq!(there(&pki, &old.authority, |life| life.holds(due)).unwrap(), new);
+        std::fs::remove_dir(&cert).unwrap();
+        assert_eq!(administrator(&pki, &old.authority, due).unwrap(), new);
+        assert_eq!(kept(&pki).unwrap(), new);
+        assert!(!pki.join(STAGED).exists());
     }
 
     #[test]

@@ -5,14 +5,15 @@
 //!   (`what_the_hub_shows_and_its_administrator_are_renewed_while_it_runs`), without an end of any connection
 //!   (`a_hubs_certificate_is_exchanged_while_it_serves`);
 //! - the administrator's kubeconfig is written once there is what it leads to, and what the disk does not take is tried
-//!   again (`a_kubeconfig_that_could_not_be_written_is_written_later`);
+//!   again (`a_kubeconfig_that_could_not_be_written_is_written_later`), and no certificate is read for that meanwhile
+//!   (`certificates_are_looked_at_no_oftener_while_something_is_to_be_told`);
 //! - the administrator's is renewed by what it says itself
 //!   (`the_administrator_is_renewed_by_what_the_certificate_says`).
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freewheel_hub_apiserver::{Tls, TlsError};
 use freewheel_hub_gateway::{Gateway, SetupError};
@@ -73,13 +74,18 @@ impl Certificates {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let mut wait = KUBECONFIG_CHECK_EVERY;
+        let mut next_look = NextLook(Instant::now());
         let mut warned = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
             }
-            let looked = self.look(&mut pki, &names);
+            let looked = if next_look.is_due(Instant::now()) {
+                self.look(&mut pki, &names)
+            } else {
+                self.tell(&pki, &names)
+            };
             wait = if self.told { CERTIFICATE_CHECK_EVERY } else { KUBECONFIG_CHECK_EVERY };
             if let Err(failed) = looked {
                 let error = crate::chain(&failed);
@@ -112,11 +118,31 @@ impl Certificates {
             self.told = false;
             info!("the administrator's certificate is renewed");
         }
+        self.tell(pki, names)
+    }
+
+    /// Writes the administrator's kubeconfig where that is still to be done, and there is what it leads to.
+    fn tell(&mut self, pki: &Pki, names: &Names) -> Result<(), Failed> {
         if !self.told && self.announced.holds() {
             write_kubeconfig(pki, names, &self.data)?;
             self.told = true;
         }
         Ok(())
+    }
+}
+
+/// When the certificates are looked at next: files are read and verified for that, and what is announced may not be written
+/// for hours.
+struct NextLook(Instant);
+
+impl NextLook {
+    /// Whether it is now; the next one is a while later.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.0 <= now;
+        if is_due {
+            self.0 = now + CERTIFICATE_CHECK_EVERY;
+        }
+        is_due
     }
 }
 
@@ -149,6 +175,15 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Verb};
     use crate::serve::http_v2::tests::Ahead;
+
+    #[test]
+    fn certificates_are_looked_at_no_oftener_while_something_is_to_be_told() {
+        let start = Instant::now();
+        let mut next_look = NextLook(start);
+        let looks = (0..200).map(|number| start + number * KUBECONFIG_CHECK_EVERY);
+        let looks = looks.filter(|now| next_look.is_due(*now)).count();
+        assert_eq!(looks, 5, "in ten seconds");
+    }
 
     fn names() -> Names {
         let at = ["--listen", "127.0.0.1:6443", "--link", "127.0.0.1:6444"];

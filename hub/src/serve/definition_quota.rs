@@ -2,33 +2,45 @@
 //! them many times as large as they are as text.
 //!
 //! ```text
-//! bytes of a cluster's definitions, and 16 KiB for each version that it serves of them
-//!     of a spoke's cluster:  ≤ an eighth of all; and what all of them have beyond 512 KiB each ≤ all
+//! bytes of a cluster's definitions, and 16 KiB for each of their versions, whether it serves them or not
+//!     of a spoke's cluster:  ≤ an eighth of all, 8 MiB at least; and what all of them have beyond 512 KiB each ≤ all
 //!     of the root:           ≤ all
-//! all: a sixty-fourth of the memory that the hub may have
+//! all: a sixty-fourth of the memory that the hub may have, 32 MiB at least
+//! costs: what those that are stored come to
 //! ```
 //!
 //! It is held against what people and controllers make larger by the main door. Deletions, statuses and what grows
 //! nothing always pass.
 //!
+//! What the bound leaves open: as its least it lets the definitions of the larger operators in, of which one takes some
+//! MiB, and so more than a hub of less than 4 GiB can hold where all of it is used and has objects (30 times 64 MiB).
+//! And what each cluster has free is for a fleet of few operators in each: a thousand clusters that use all of theirs,
+//! each with definitions of its own, take 15 GiB.
+//!
 //! Guarantees:
 //! - who has as much as a cluster may have is refused more, in it alone, and may delete
 //!   (`a_cluster_has_so_many_definitions_and_others_theirs`), also in a crowd
-//!   (`a_crowd_defines_as_much_as_one_may`) and by changes (`what_is_there_grows_no_further_either`);
+//!   (`a_crowd_defines_as_much_as_one_may`, `a_crowd_of_clusters_has_together_what_all_may`) and by changes
+//!   (`what_is_there_grows_no_further_either`);
 //! - who has little has it, however much others have (`who_has_little_has_it_beside_those_who_have_much`);
-//! - a version counts even when it says nothing (`a_version_that_says_nothing_counts`).
+//! - a version counts even when it says nothing (`a_version_that_says_nothing_counts`) or is not served yet
+//!   (`a_version_that_is_not_served_counts_before_it_is`), in the bound of all as well
+//!   (`versions_count_among_what_all_clusters_have`).
 
-use std::collections::HashMap;
+mod costs;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review, Verb};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Trait;
 use freewheel_hub_schema::object::{Key, Resource};
-use freewheel_hub_schema::registry::Registries;
-use freewheel_hub_store::{Scope, Snapshot};
+use freewheel_hub_store::Store;
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
+
+use costs::{CLUSTER_BYTES_FREE, DefinitionCosts, VERSION_BYTES, cost};
 
 /// The part of the memory that texts of definitions may be: made ready for objects they take 30 times as
 /// much, and what says next to nothing (alternatives without a word, short rules in CEL) some more.
@@ -40,28 +52,24 @@ const CLUSTER_SHARE_DIVISOR: u64 = 8;
 /// What the cluster of a spoke may have of a hub that has little memory: with their descriptions, the definitions of the
 /// larger operators take three or four.
 const CLUSTER_BYTES_MIN: u64 = 8 << 20;
-/// What each cluster has, whatever others have.
-const CLUSTER_BYTES_FREE: u64 = 512 << 10;
-/// What documents say of a version beside its schema.
-const VERSION_BYTES: u64 = 16 << 10;
 
 /// Holds the definitions of every cluster to a bound.
 pub struct DefinitionQuota {
     all: u64,
     each: u64,
-    kinds: Arc<Registries>,
+    costs: DefinitionCosts,
 }
 
 impl DefinitionQuota {
-    /// For a hub that may have so much memory, and serves these.
-    pub fn of(memory: u64, kinds: Arc<Registries>) -> Self {
+    /// For a hub that may have so much memory, and what is in this store.
+    pub fn of(memory: u64, store: Arc<dyn Store>) -> Self {
         let all = (memory / MEMORY_SHARE_DIVISOR).max(ALL_BYTES_MIN);
         let each = (all / CLUSTER_SHARE_DIVISOR).max(CLUSTER_BYTES_MIN);
-        Self { all, each, kinds }
+        Self { all, each, costs: DefinitionCosts::over(store) }
     }
 
-    /// Why a cluster may not have so much, beside what others have.
-    fn refusal(&self, cluster: &ClusterName, has: u64, state: &dyn Snapshot) -> Option<String> {
+    /// Why a cluster may not have so much, beside what others have beyond what is free.
+    fn refusal(&self, cluster: &ClusterName, has: u64, others_beyond: u64) -> Option<String> {
         let most = if cluster.is_root() { self.all } else { self.each };
         if most < has {
             return Some(format!(
@@ -69,13 +77,8 @@ impl DefinitionQuota {
                  ({VERSION_BYTES} for each version among them): the hub holds their schemas in its memory"
             ));
         }
-        if cluster.is_root() || has <= CLUSTER_BYTES_FREE {
-            return None;
-        }
-        let beyond = |bytes: u64| bytes.saturating_sub(CLUSTER_BYTES_FREE);
-        let others = bytes_of_others(cluster, state).into_values().map(beyond).sum::<u64>();
-        let together = others.saturating_add(beyond(has));
-        (self.all < together).then(|| {
+        let together = others_beyond.saturating_add(has.saturating_sub(CLUSTER_BYTES_FREE));
+        (is_of_all(cluster, has) && self.all < together).then(|| {
             format!(
                 "definitions of all spokes' clusters would take {together} bytes of {} beyond \
                  {CLUSTER_BYTES_FREE} of each: the hub holds their schemas in its memory",
@@ -83,41 +86,22 @@ impl DefinitionQuota {
             )
         })
     }
-
-    /// What documents say of the versions that a cluster serves of other definitions.
-    fn bytes_of_other_versions(&self, definition: &Key) -> u64 {
-        let (plural, group) = definition.name.split_once('.').unwrap_or((&definition.name, ""));
-        let own = Resource::new(group, plural);
-        let registry = self.kinds.of(&definition.cluster);
-        let others = registry.own().iter().filter(|kind| *kind.storage() != own);
-        bytes_of_versions(others.count())
-    }
 }
 
-fn bytes_of_versions(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(VERSION_BYTES)
-}
-
-fn definitions(cluster: Option<&ClusterName>) -> Scope {
-    let resource = Resource::new("apiextensions.k8s.io", "customresourcedefinitions");
-    Scope { resource, cluster: cluster.cloned(), namespace: None }
-}
-
-/// What each of the other spokes' clusters has.
-fn bytes_of_others(cluster: &ClusterName, state: &dyn Snapshot) -> HashMap<ClusterName, u64> {
-    let mut each = HashMap::new();
-    for stored in state.range(&definitions(None), None) {
-        let of = &stored.key.cluster;
-        if of != cluster && !of.is_root() {
-            *each.entry(of.clone()).or_default() += stored.object.body.len() as u64;
-        }
-    }
-    each
+/// Whether what a cluster has is among what all spokes' clusters may have together.
+fn is_of_all(cluster: &ClusterName, has: u64) -> bool {
+    !cluster.is_root() && CLUSTER_BYTES_FREE < has
 }
 
 /// Counts how often definitions of a cluster have grown: of those who let them grow at the same time, one is first.
 fn growths(cluster: &ClusterName) -> Key {
     Key::new(&Resource::new("internal", "definitions"), cluster, "", "growths")
+}
+
+/// The same of all spokes' clusters that have more than is free.
+fn growths_of_all() -> Key {
+    let resource = Resource::new("internal", "definitions");
+    Key::new(&resource, &ClusterName::root(), "", "growths-of-all")
 }
 
 #[async_trait]
@@ -143,30 +127,27 @@ impl Plugin for DefinitionQuota {
     }
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
+        // What is counted below is this state or a newer one; what comes between them takes a growth's turn.
         let (state, cluster) = (review.state(), &review.target.cluster);
-        let key = review.target.key();
-        let versions = |definition: &Value| {
-            let all = definition.pointer("/spec/versions").and_then(Value::as_array);
-            bytes_of_versions(all.map_or(0, Vec::len))
-        };
-        let new = (object.to_string().len() as u64).saturating_add(versions(object));
-        let mut beside = self.bytes_of_other_versions(&key);
-        let mut old = review.old.map_or(0, versions);
-        for stored in state.range(&definitions(Some(cluster)), None) {
-            let of = if stored.key == key { &mut old } else { &mut beside };
-            *of = of.saturating_add(stored.object.body.len() as u64);
-        }
+        let new = cost(object.to_string().as_bytes());
+        let old = state.get(&review.target.key()).map_or(0, |stored| cost(&stored.object.body));
         let mut claims = Claims::default();
         if review.verb == Verb::Update && new <= old {
             return Ok(claims);
         }
-        if let Some(why) = self.refusal(cluster, beside.saturating_add(new), &*state) {
+        let around = self.costs.around(cluster).await;
+        let around =
+            around.map_err(|error| Refusal::Status(Box::new(ApiError::internal(error))))?;
+        let has = around.own.saturating_sub(old).saturating_add(new);
+        if let Some(why) = self.refusal(cluster, has, around.others_beyond) {
             let (code, reason, causes) = (507, "InsufficientStorage", Vec::new());
             return Err(Refusal::Denied { code, reason, why, causes });
         }
-        let growths = growths(cluster);
-        let now = state.counter(&growths);
-        claims.count_within(growths, 1, now.saturating_add(1));
+        let of_all = is_of_all(cluster, has).then(growths_of_all);
+        for growths in [growths(cluster)].into_iter().chain(of_all) {
+            let now = state.counter(&growths);
+            claims.count_within(growths, 1, now.saturating_add(1));
+        }
         Ok(claims)
     }
 }
@@ -175,10 +156,8 @@ impl Plugin for DefinitionQuota {
 mod tests {
     use freewheel_hub_api::kinds;
     use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Person, WriteOptions};
-    use freewheel_hub_schema::error::ApiError;
-    use freewheel_hub_schema::gvk::{Gvk, Gvr};
-    use freewheel_hub_schema::kind::{Kind, Strategy};
     use freewheel_hub_schema::patch;
+    use freewheel_hub_store::Scope;
     use freewheel_hub_store::memory::MemoryStore;
     use serde_json::json;
     use tokio::task::JoinSet;
@@ -187,10 +166,6 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    struct Plain;
-
-    impl Strategy for Plain {}
-
     fn cluster(name: &str) -> ClusterName {
         ClusterName::try_from(name).unwrap()
     }
@@ -198,7 +173,7 @@ mod tests {
     /// Of the smallest hub.
     fn objects() -> Objects {
         let objects = Objects::new(Arc::new(MemoryStore::new()));
-        let quota = DefinitionQuota::of(0, objects.kinds().clone());
+        let quota = DefinitionQuota::of(0, objects.store().clone());
         objects.admitting(Arc::new(quota))
     }
 
@@ -237,8 +212,10 @@ mod tests {
     }
 
     fn bytes(objects: &Objects, name: &str) -> usize {
+        let resource = Resource::new("apiextensions.k8s.io", "customresourcedefinitions");
+        let own = Scope { resource, cluster: Some(cluster(name)), namespace: None };
         let snapshot = objects.store().snapshot();
-        let all = snapshot.range(&definitions(Some(&cluster(name))), None);
+        let all = snapshot.range(&own, None);
         all.map(|stored| stored.object.body.len()).sum()
     }
 
@@ -321,39 +298,83 @@ mod tests {
         assert_eq!(again.unwrap_err().code, 507);
     }
 
+    /// Of so many versions, of which the first is served and stored.
+    fn versioned(number: usize, versions: usize, served: bool) -> Value {
+        let mut definition = large(number, 10);
+        let first = definition["spec"]["versions"][0].clone();
+        for at in 2..=versions {
+            let mut version = first.clone();
+            version["name"] = json!(format!("v{at}"));
+            version["storage"] = json!(false);
+            version["served"] = json!(served);
+            definition["spec"]["versions"].as_array_mut().unwrap().push(version);
+        }
+        definition
+    }
+
+    /// So many versions are as much as a cluster may have.
+    const MOST_VERSIONS: usize = 512;
+
     #[tokio::test]
     async fn a_version_that_says_nothing_counts() {
         let objects = objects();
-        let with = |versions: usize| {
-            let mut definition = large(0, 10);
-            let first = definition["spec"]["versions"][0].clone();
-            for number in 2..=versions {
-                let mut version = first.clone();
-                version["name"] = json!(format!("v{number}"));
-                version["storage"] = json!(false);
-                definition["spec"]["versions"].as_array_mut().unwrap().push(version);
-            }
-            definition
-        };
-        let most = usize::try_from(CLUSTER_BYTES_MIN / VERSION_BYTES).unwrap();
-        let many = objects.create(&ada(), &place("pi-7", 0), with(most)).await.unwrap_err();
+        assert_eq!(MOST_VERSIONS as u64 * VERSION_BYTES, CLUSTER_BYTES_MIN);
+        let many = versioned(0, MOST_VERSIONS, true);
+        let many = objects.create(&ada(), &place("pi-7", 0), many).await.unwrap_err();
         assert_eq!(many.code, 507, "{many}");
-        objects.create(&ada(), &place("pi-7", 0), with(most / 2)).await.unwrap();
-        // As its controller serves it.
-        let kind = |number: usize| {
-            let gvk = Gvk::new("example.com", format!("v{number}"), "Big0");
-            let stored = Gvr::new("example.com", "v1", "big0s");
-            let kind = Kind::new(gvk, "big0s", Plain);
-            if number == 1 { kind } else { kind.stored_as(stored) }
-        };
-        let kinds: Vec<_> = (1..=most / 2).map(kind).collect();
-        let storage = kinds[0].storage().clone();
-        objects.kinds().put(&cluster("pi-7"), &storage, kinds).unwrap();
-        let mut more = with(most / 2);
-        more["metadata"]["name"] = json!("big1s.example.com");
-        more["spec"]["names"] = json!({"plural": "big1s", "kind": "Big1"});
+        let half = versioned(0, MOST_VERSIONS / 2, true);
+        objects.create(&ada(), &place("pi-7", 0), half).await.unwrap();
+        let more = versioned(1, MOST_VERSIONS / 2, true);
         let refused = objects.create(&ada(), &place("pi-7", 1), more).await.unwrap_err();
         assert_eq!(refused.code, 507, "{refused}");
         define(&objects, "pi-7", 1, 10).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_not_served_counts_before_it_is() {
+        let objects = objects();
+        let mut made = 0;
+        let refused = loop {
+            let silent = versioned(made, 100, false);
+            match objects.create(&ada(), &place("pi-7", made), silent).await {
+                Ok(_) => made += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((refused.code, made), (507, MOST_VERSIONS / 100), "{refused}");
+        // It takes no more than it took.
+        let serve = |mut value: Value| {
+            value["spec"]["versions"] = versioned(0, 100, true)["spec"]["versions"].clone();
+            Ok(value)
+        };
+        objects.modify(&ada(), &place("pi-7", 0), None, serve).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn versions_count_among_what_all_clusters_have() {
+        let (objects, mut made) = (objects(), 0);
+        let refused = loop {
+            let at = place(&format!("pi-{}", made / 2), made);
+            match objects.create(&ada(), &at, versioned(made, 240, true)).await {
+                Ok(_) => made += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert!(refused.code == 507 && refused.message.contains("of all spokes'"), "{refused}");
+        assert_eq!(made, 9, "each pair has 7 MiB beyond what is free");
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_clusters_has_together_what_all_may() {
+        let objects = objects();
+        let mut writers = JoinSet::new();
+        for number in 0..24 {
+            let (objects, at) = (objects.clone(), place(&format!("pi-{number}"), number));
+            let definition = versioned(number, 240, true);
+            writers.spawn(async move { objects.create(&ada(), &at, definition).await });
+        }
+        let outcomes = writers.join_all().await;
+        let made = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert!((1..=9).contains(&made), "{made} of 3.3 MiB beyond what is free");
     }
 }

@@ -33,9 +33,18 @@ impl Authority for Signer {
         let now = asked.now.as_second();
         let pair = match asked.signer {
             AgentSigner::Hub => {
-                let (uid, cluster_uid) = (asked.uid, asked.cluster_uid);
-                let asked = AgentRequest { cluster, add_on, uid, cluster_uid, user, groups, life };
-                self.0.issue_agent(&asked, now).map_err(|error| told(&error))?
+                let AgentCertificate { uid, cluster_uid, agent_key, .. } = *asked;
+                let of = AgentRequest {
+                    cluster,
+                    add_on,
+                    uid,
+                    cluster_uid,
+                    agent_key,
+                    user,
+                    groups,
+                    life,
+                };
+                self.0.issue_agent(&of, now).map_err(|error| told(&error))?
             }
             AgentSigner::Custom { certificate, key } => {
                 let asked = ForeignRequest { add_on, user, groups, units, life };

@@ -1,14 +1,16 @@
 //! Calls of webhooks: how many at a time, for how long, and whose.
 //!
-//! A controller of the hub works for all clusters. For one it waits for a webhook of a spoke's cluster only shortly, and
-//! never for one that has just failed it; it comes again by itself.
+//! A controller of the hub works for all clusters. For one it waits for a webhook of a spoke's cluster only shortly, for
+//! all that are asked about one write not much longer, and never for one that has just failed it; it comes again by
+//! itself. Who else writes waits as long as webhooks may take and the whole request may, as at kube-apiserver.
 //!
 //! Guarantees:
 //! - a webhook that does not answer is given up when its time is over (`a_slow_webhook_is_given_up_in_time`);
 //! - it holds up nobody whom it does not select, in its cluster or another (`a_slow_webhook_holds_up_nobody_else`,
 //!   `slow_webhooks_of_some_clusters_hold_up_no_other`);
 //! - that there is no call for a webhook is none of its failures (`a_webhook_that_was_not_called_has_not_failed`);
-//! - a controller is not held up by one of a spoke's cluster (`a_controller_is_not_held_up_by_a_spokes_webhook`).
+//! - a controller is not held up by one of a spoke's cluster (`a_controller_is_not_held_up_by_a_spokes_webhook`), nor by
+//!   many that answer in time (`many_webhooks_have_one_time_for_a_controllers_write`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,8 @@ use super::unsuccessful::Unsuccessful;
 const CLUSTER_CALLS_MAX: usize = 32;
 /// How long a controller waits for a webhook of a spoke's cluster.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long for all that are asked about one write: they are as many as their cluster likes.
+const CONTROLLER_WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long it does not ask one again that has failed it.
 const CONTROLLER_PAUSE: Duration = Duration::from_secs(10);
 /// Webhooks that have just failed a controller, of which is known.
@@ -97,12 +101,13 @@ impl Calls {
         let failed = |why: &str| {
             NoAnswer::Because(format!("failed to call webhook: Post {:?}: {why}", address.url))
         };
-        let bounded = !cluster.is_root() && actor.is_controller();
-        if bounded && self.has_just_failed(cluster, hook) {
-            return Err(failed("it has just not answered; it is asked again in some seconds"));
-        }
-        let limit = if bounded { hook.timeout.min(CONTROLLER_TIMEOUT) } else { hook.timeout };
         let begun = tokio::time::Instant::now();
+        let bounded = !cluster.is_root() && actor.is_controller();
+        let limit = if bounded {
+            self.controllers_limit(hook, review, begun).map_err(failed)?
+        } else {
+            hook.timeout
+        };
         let turn = match hook.turns.try_acquire() {
             Ok(turn) => Ok(Ok(turn)),
             // It was not asked: others are.
@@ -134,6 +139,24 @@ impl Calls {
             }
             Some(Ok(answer)) => Ok(answer),
         }
+    }
+
+    /// How long a controller waits for a webhook of a spoke's cluster, or why not at all.
+    fn controllers_limit(
+        &self,
+        hook: &Webhook,
+        review: &Review<'_>,
+        now: tokio::time::Instant,
+    ) -> Result<Duration, &'static str> {
+        if self.has_just_failed(&review.target.cluster, hook) {
+            return Err("it has just not answered; it is asked again in some seconds");
+        }
+        let until = review.rounds.asks_since(now) + CONTROLLER_WRITE_TIMEOUT;
+        let left = until.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err("others have taken the time that all webhooks of one write have");
+        }
+        Ok(hook.timeout.min(CONTROLLER_TIMEOUT).min(left))
     }
 
     fn has_just_failed(&self, cluster: &ClusterName, hook: &Webhook) -> bool {

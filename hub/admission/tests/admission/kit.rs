@@ -43,6 +43,9 @@ pub struct Call {
 
 type Says = dyn Fn(&Call) -> Result<Value, CallError> + Send + Sync;
 
+/// How long a webhook takes whose path is `/late`: in time, even for a controller.
+const LATE: Duration = Duration::from_millis(900);
+
 /// All webhooks of a test. One whose path is `/slow` never answers.
 pub struct Webhooks {
     pub calls: Mutex<Vec<Call>>,
@@ -58,6 +61,9 @@ impl Caller for Webhooks {
         self.calls.lock().push(call.clone());
         if address.url.contains("/slow") {
             std::future::pending::<()>().await;
+        }
+        if address.url.contains("/late") {
+            tokio::time::sleep(LATE).await;
         }
         let mut response = (self.says)(&call)?;
         response["uid"] = call.request["uid"].clone();

@@ -248,6 +248,26 @@ async fn a_controller_is_not_held_up_by_a_spokes_webhook() {
     assert!(world.webhooks.calls.lock().iter().all(|call| call.address.of_tenant));
 }
 
+#[tokio::test(start_paused = true)]
+async fn many_webhooks_have_one_time_for_a_controllers_write() {
+    let world = World::new().await;
+    for number in 0..10 {
+        world.webhook_in("pi-7", "Mutating", &format!("late-{number}"), json!({})).await;
+    }
+    let create = async |actor: Actor| {
+        let begun = Instant::now();
+        let value = json!({"metadata": {"generateName": "c"}});
+        let outcome = world.create_in("pi-7", actor, ("v1", "ConfigMap"), value).await;
+        (begun.elapsed(), outcome)
+    };
+    let (took, outcome) = create(Actor::Controller("job-controller")).await;
+    assert_eq!(took.as_secs(), 3);
+    let why = outcome.unwrap_err().message;
+    assert!(why.contains("late-3") && why.ends_with("context deadline exceeded"), "{why}");
+    let (took, outcome) = create(person("ada")).await;
+    assert_eq!((took.as_secs(), outcome.is_ok()), (9, true), "each of them is in time");
+}
+
 #[tokio::test]
 async fn conditions_of_a_webhook_are_asked_first() {
     let world = World::new().await;

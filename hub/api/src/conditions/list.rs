@@ -1,4 +1,4 @@
-//! A list of conditions: how one is found by its type, and the one way in which a list gets one.
+//! A list of conditions: how one is found by its type, and where one goes that is put into it.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! The agent of a cluster, or of an add-on on one, as long as it is that.
 
+use freewheel_hub_api::device_orders::{self, NAMESPACE, Order};
 use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
 use freewheel_hub_pki::{AddOnSubject, SpokeSubject};
 use freewheel_hub_schema::object::{Key, Resource};
@@ -12,6 +13,8 @@ use serde_json::Value;
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const ADD_ONS: (&str, &str) = ("addon.open-cluster-management.io", "managedclusteraddons");
 const CLUSTERS: (&str, &str) = ("cluster.open-cluster-management.io", "managedclusters");
+/// What devices are to do.
+pub(super) const ORDERS: (&str, &str) = ("", "configmaps");
 
 /// Whom a certificate names as an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,8 @@ pub enum AgentOf {
 
 impl Agent {
     /// Whether it is known now: what was given to one is nothing to the next one of its name, nor on the next cluster of its
-    /// cluster's name. The agent of a cluster that is not accepted is known, and may do little.
+    /// cluster's name, nor when its cluster's device has given its place to another board or is to be wiped. The agent of a
+    /// cluster that is not accepted is known, and may do little.
     pub(crate) fn is_known(&self, now: &dyn Snapshot) -> bool {
         match &self.of {
             AgentOf::AddOn(of) => {
@@ -41,13 +45,15 @@ impl Agent {
                 let add_on = find(now, ADD_ONS, (cluster, &of.add_on), &of.uid);
                 let is_named = add_on.is_some_and(|(_, it)| names(&it["status"], &self.name));
                 let cluster = find(now, CLUSTERS, ("", cluster), &of.cluster_uid);
-                is_named && cluster.is_some_and(|cluster| is_accepted(&cluster))
+                is_named
+                    && cluster.is_some_and(|cluster| {
+                        is_accepted(&cluster) && has_key(&cluster.1, &of.agent_key, now)
+                    })
             }
             AgentOf::Cluster(of, key) => {
                 let cluster = find(now, CLUSTERS, ("", of.cluster.as_str()), &of.uid);
                 cluster.is_some_and(|(deleting, cluster)| {
-                    let own = &cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION];
-                    !deleting && *own == key.to_string()
+                    !deleting && has_key(&cluster, &key.to_string(), now)
                 })
             }
         }
@@ -80,7 +86,8 @@ impl Agent {
             let cluster = Some(ClusterName::root());
             Scope { resource: Resource::new(group, plural), cluster, namespace: None }
         };
-        vec![scope(ADD_ONS), scope(CLUSTERS)]
+        let orders = Scope { namespace: Some(NAMESPACE.into()), ..scope(ORDERS) };
+        vec![scope(ADD_ONS), scope(CLUSTERS), orders]
     }
 }
 
@@ -98,6 +105,21 @@ fn find(
 
 fn is_accepted((deleting, cluster): &(bool, Value)) -> bool {
     !deleting && cluster["spec"]["hubAcceptsClient"] == true
+}
+
+/// Whether this is the key of a cluster's device, and opens anything; none where no device has come.
+fn has_key(cluster: &Value, key: &str, now: &dyn Snapshot) -> bool {
+    let own = cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION].as_str();
+    own.unwrap_or_default() == key && !is_barred(key, now)
+}
+
+/// Whether a device is decommissioned, also while its cluster is still there.
+fn is_barred(key: &str, now: &dyn Snapshot) -> bool {
+    let (group, plural) = ORDERS;
+    let name = device_orders::name(key);
+    let at = Key::new(&Resource::new(group, plural), &ClusterName::root(), NAMESPACE, &name);
+    let order = now.get(&at).and_then(|stored| stored.object.value().ok());
+    matches!(order.as_ref().and_then(Order::read), Some(Order::Wipe(_)))
 }
 
 /// Whether an add-on is registered at the hub as this agent; its status as it is stored.

@@ -3,16 +3,17 @@
 //! Guarantees:
 //! - what an agent watches ends with its add-on, with its registration, and when its cluster is not accepted any more
 //!   (`what_an_agent_watches_ends_with_its_add_on`), what a cluster's agent watches when that is taken back
-//!   (`what_a_device_watches_ends_with_its_acceptance`).
+//!   (`what_a_device_watches_ends_with_its_acceptance`) and when its device is to be wiped
+//!   (`a_device_that_is_to_be_wiped_is_known_no_more`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use freewheel_hub_schema::object::Key;
+use freewheel_hub_api::device_orders::DEVICE_LABEL;
 use freewheel_hub_store::{Event, Snapshot, Store};
 use parking_lot::Mutex;
 
-use super::agent::Agent;
+use super::agent::{Agent, ORDERS};
 use super::user::User;
 use crate::shutdown::{Begun, Shutdown};
 
@@ -73,11 +74,17 @@ impl AgentEnds {
         ended.iter().for_each(|it| it.end.begin());
     }
 
-    /// Those that an object is about: a ManagedClusterAddOn, or a ManagedCluster.
-    fn keys_of(&self, key: &Key) -> Vec<AddOnKey> {
-        let (cluster, add_on) = match key.namespace.is_empty() {
-            true => (&*key.name, None),
-            false => (&*key.namespace, Some(&*key.name)),
+    /// Those that an event is about: of a ManagedClusterAddOn, a ManagedCluster, or an order to a device.
+    fn keys_of(&self, event: &Event) -> Vec<AddOnKey> {
+        let Some(stored) = event.now.as_ref().or(event.before.as_ref()) else { return Vec::new() };
+        let key = &stored.key;
+        let (cluster, add_on) = if key.resource.as_str() == ORDERS.1 {
+            let device = stored.object.header.labels.get(DEVICE_LABEL);
+            (device.map_or("", String::as_str), None)
+        } else if key.namespace.is_empty() {
+            (&*key.name, None)
+        } else {
+            (&*key.namespace, Some(&*key.name))
         };
         let all = self.0.lock();
         let own = all.range((cluster.to_owned(), String::new())..);
@@ -98,10 +105,8 @@ impl AgentEnds {
             drop(snapshot);
             // Who falls behind looks at all of them again.
             while let Ok(events) = watch.next().await {
-                for key in events.iter().filter_map(Event::key) {
-                    for place in self.keys_of(key) {
-                        self.look(&place, &*store.snapshot());
-                    }
+                for place in events.iter().flat_map(|event| self.keys_of(event)) {
+                    self.look(&place, &*store.snapshot());
                 }
             }
         }

@@ -9,9 +9,9 @@
 //! - a token is good for the issuer and the audience that are configured, as long as it says, and no other is
 //!   (`a_token_of_a_provider_is_good_for_what_it_says`), nor one that is signed otherwise than it may be
 //!   (`a_token_is_signed_as_flags_allow_it`);
-//! - names are read as kube-apiserver reads them, and nobody is without one (`names_are_those_that_kube_apiserver_reads`);
-//!   a token that wants extensions to be understood is refused
-//!   (`a_token_with_extensions_that_have_to_be_understood_is_refused`);
+//! - names and groups are read as kube-apiserver reads them, and nobody has an empty name, for which a prefix is enough
+//!   (`names_are_those_that_kube_apiserver_reads`, `groups_that_are_null_are_none`); a token that wants extensions to be
+//!   understood is refused (`a_token_with_extensions_that_have_to_be_understood_is_refused`);
 //! - a provider that does not answer keeps nobody waiting whose key is known
 //!   (`a_provider_that_hangs_stalls_nobody_whose_key_is_known`);
 //! - keys are asked for when one is missing, and not with each token that names one that nobody has
@@ -366,6 +366,14 @@ jwt:
         let token = elsewhere.key.sign(&claims(|claims| claims["sub"] = json!(""))).unwrap();
         let why = ask(&oidc, &token).await.unwrap_err();
         assert!(why.to_string().contains("empty username"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn groups_that_are_null_are_none() {
+        let (oidc, elsewhere, _clock) = oidc();
+        let null = claims(|claims| claims["groups"] = Value::Null);
+        let ada = ask(&oidc, &elsewhere.key.sign(&null).unwrap()).await.unwrap().unwrap();
+        assert_eq!(ada.groups, [AUTHENTICATED]);
     }
 
     #[tokio::test]

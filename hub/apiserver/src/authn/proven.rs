@@ -109,11 +109,12 @@ mod tests {
             let spoke = proven(&agent_name(&odd), &agent_group(&odd), "u-1");
             assert!(matches!(&spoke, Some(Proven::Spoke(_))), "{odd} is a name as any other");
         }
-        let agent = proven(&format!("{group}:agent:web-agent"), group, "u-2/u-1").unwrap();
+        let agent = proven(&format!("{group}:agent:web-agent"), group, "u-2/u-1/k").unwrap();
         let (add_on, uid, cluster_uid) = ("web".to_owned(), "u-2".to_owned(), "u-1".to_owned());
-        let of = AddOnSubject { cluster: pi, add_on, uid, cluster_uid };
+        let agent_key = "k".to_owned();
+        let of = AddOnSubject { cluster: pi, add_on, uid, cluster_uid, agent_key };
         assert!(matches!(&agent, Proven::AddOn(_, own) if *own == of), "{agent:?}");
         assert_eq!(agent.user().groups, [group, AUTHENTICATED]);
-        assert_eq!(proven(&format!("{group}:agent:web-agent"), "people", "u-2/u-1"), None);
+        assert_eq!(proven(&format!("{group}:agent:web-agent"), "people", "u-2/u-1/k"), None);
     }
 }

@@ -263,13 +263,21 @@ async fn the_registrys_paths_go_to_its_handler() {
 const CLUSTERS: &str = "cluster.open-cluster-management.io/v1";
 const ADD_ONS: &str = "addon.open-cluster-management.io/v1alpha1";
 
+/// The key of the device of every cluster, as its annotation has it.
+const BOARD: &str = "sha256:ab";
+
 /// The certificate that the agent of the add-on `web` on a cluster has, for the ManagedClusterAddOn and the ManagedCluster with
 /// these UIDs.
 fn agent(hub: &Hub, cluster: &str, uids: &str) -> Client {
+    agent_on(hub, cluster, &format!("{uids}/{BOARD}"))
+}
+
+/// The same, with the key of the device behind the UIDs.
+fn agent_on(hub: &Hub, cluster: &str, given_for: &str) -> Client {
     let group = format!("system:open-cluster-management:cluster:{cluster}:addon:web");
     let mut params = Authority::of_client(&format!("{group}:agent:web-agent"), &group);
     let id = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57_683, 2]);
-    params.distinguished_name.push(id, uids);
+    params.distinguished_name.push(id, given_for);
     hub.client(Some(&hub.authority.sign(params, ExtendedKeyUsagePurpose::ClientAuth)))
 }
 
@@ -279,7 +287,8 @@ fn uid(made: &Value) -> String {
 
 /// An accepted cluster; its UID.
 async fn accepted(hub: &Hub, cluster: &str) -> String {
-    let accepted = json!({"metadata": {"name": cluster}, "spec": {"hubAcceptsClient": true}});
+    let meta = json!({"name": cluster, "annotations": {"freewheel.dev/agent-key": BOARD}});
+    let accepted = json!({"metadata": meta, "spec": {"hubAcceptsClient": true}});
     uid(&create(&hub.objects, CLUSTERS, "ManagedCluster", accepted).await)
 }
 
@@ -348,6 +357,26 @@ async fn an_agent_is_known_as_long_as_its_add_on_is_there() {
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
     add_on(&hub, "pi-7").await;
     assert_eq!(own.get(&maps("pi-7")).await.code, 401);
+}
+
+#[tokio::test]
+async fn what_an_agent_had_on_the_old_board_is_nothing_when_another_has_its_place() {
+    let hub = Hub::start().await;
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "pi-7"}})).await;
+    let managed = accepted(&hub, "pi-7").await;
+    let uids = format!("{}/{managed}", add_on(&hub, "pi-7").await);
+    may_read_maps(&hub, "pi-7").await;
+    let old = agent(&hub, "pi-7", &uids);
+    assert_eq!(old.get(&maps("pi-7")).await.code, 200);
+    let mut watch = old.watch(&format!("{}?watch=true", maps("pi-7"))).await;
+    let key = json!({"metadata": {"annotations": {"freewheel.dev/agent-key": "sha256:cd"}}});
+    let pi = format!("/apis/{CLUSTERS}/managedclusters/pi-7");
+    assert_eq!(hub.admin().patch(&pi, "merge-patch+json", &key).await.code, 200);
+    assert_eq!(old.get(&maps("pi-7")).await.code, 401);
+    let last = watch.next().await.expect("a last event");
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(401)));
+    let new = agent_on(&hub, "pi-7", &format!("{uids}/sha256:cd"));
+    assert_eq!(new.get(&maps("pi-7")).await.code, 200);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What a device may do at the API with the certificate of its link.
 
+use freewheel_hub_api::device_orders::{Order, Wipe};
 use freewheel_hub_pki::Certificate;
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
@@ -143,4 +144,22 @@ async fn what_a_device_watches_ends_with_its_acceptance() {
     let last = watch.next().await.expect("a last event");
     assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(401)));
     assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_device_that_is_to_be_wiped_is_known_no_more() {
+    let hub = Hub::start().await;
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "pi-7"}})).await;
+    let device = device(&hub, "pi-7").await;
+    granted(&hub, "pi-7").await;
+    let own = hub.admin().get(&format!("{CLUSTERS}/pi-7")).await.json();
+    let key = own["metadata"]["annotations"]["freewheel.dev/agent-key"].as_str().unwrap();
+    let mut watch = device.watch(&format!("{}?watch=true", works("pi-7"))).await;
+    // Its cluster is still there: the command was killed behind the order.
+    let (cluster, key, id) = ("pi-7".to_owned(), key.to_owned(), "n1".to_owned());
+    let wipe = Wipe { cluster, key, id, ..Wipe::default() };
+    create(&hub.objects, "v1", "ConfigMap", Order::Wipe(wipe).to_object()).await;
+    assert_eq!(device.post(WHO_AM_I, &json!({})).await.code, 401);
+    let last = watch.next().await.expect("a last event");
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(401)));
 }

@@ -34,6 +34,7 @@ use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::warn;
 
@@ -53,6 +54,8 @@ const NAMES_TAKEN_RECHECK: Duration = Duration::from_secs(5);
 pub struct Definitions {
     client: Client,
     definitions: Arc<Kind>,
+    /// Names are looked at and taken by one worker at a time: two could give one to both.
+    naming: Mutex<()>,
 }
 
 /// Serves what is established already. Whoever starts a hub does so before it answers anybody.
@@ -94,11 +97,21 @@ impl Definitions {
     /// Writes through this client.
     pub fn new(client: Client) -> Result<Self, Error> {
         let definitions = kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")?;
-        Ok(Self { client, definitions })
+        Ok(Self { client, definitions, naming: Mutex::default() })
     }
 
     /// Accepts names, and serves what has them.
     async fn establish(&self, stored: &Stored, value: &Value) -> Result<Option<Duration>, Error> {
+        let names = self.take_names(stored, value);
+        let taken = names.conflict.is_some();
+        let said = conditions(value, &names);
+        self.write_status(stored, &said, Some(&names.accepted), false).await?;
+        Ok(taken.then_some(NAMES_TAKEN_RECHECK))
+    }
+
+    /// Which of its names are another's; what has names that are nobody's is served by them.
+    fn take_names(&self, stored: &Stored, value: &Value) -> Names {
+        let _alone = self.naming.lock();
         let registry = self.client.registry(&stored.key.cluster);
         let mut names = Names::decide(value, registry.own());
         let storage = definition::storage(value);
@@ -113,10 +126,7 @@ impl Definitions {
                 names.conflict = Some(("PluralConflict", taken.to_string()));
             }
         }
-        let taken = names.conflict.is_some();
-        let said = conditions(value, &names);
-        self.write_status(stored, &said, Some(&names.accepted), false).await?;
-        Ok(taken.then_some(NAMES_TAKEN_RECHECK))
+        names
     }
 
     async fn write_status(
@@ -281,10 +291,5 @@ impl Controller for Definitions {
             true => Ok(None),
             false => self.establish(&stored, &value).await,
         }
-    }
-
-    /// Two at a time could give one name to both.
-    fn workers(&self) -> usize {
-        1
     }
 }

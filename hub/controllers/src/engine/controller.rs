@@ -34,6 +34,8 @@ const RELIST_PAUSE: Duration = Duration::from_millis(100);
 const REINFORM_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Objects that are read in one go: others have their turn as well.
 const READ_AT_ONCE: usize = 1024;
+/// Workers of any controller.
+const WORKERS_MIN: usize = 2;
 
 /// Observes, decides and applies for one key at a time.
 #[async_trait]
@@ -67,9 +69,9 @@ pub trait Controller: Send + Sync + 'static {
         std::future::pending().await
     }
 
-    /// How many keys are worked on at the same time.
+    /// How many keys are worked on at the same time: two at least, so that one cluster's turn leaves somebody to others.
     fn workers(&self) -> usize {
-        2
+        WORKERS_MIN
     }
 
     /// What may have waited for a kind that a cluster had none of, and whose objects cannot tell.
@@ -94,8 +96,9 @@ pub(crate) async fn run_over(
     (controller, queue): (Arc<dyn Controller>, Arc<Queue>),
     stop: CancellationToken,
 ) {
-    let mut tasks = JoinSet::new();
-    for _ in 0..controller.workers().max(1) {
+    let (mut tasks, workers) = (JoinSet::new(), controller.workers().max(WORKERS_MIN));
+    queue.has_workers(workers);
+    for _ in 0..workers {
         tasks.spawn(work(controller.clone(), queue.clone(), stop.clone()));
     }
     let name = controller.name();

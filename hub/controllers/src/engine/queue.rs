@@ -8,7 +8,9 @@
 //! - a key that failed rests for its back-off, of which a change saves what is beyond a second: a controller whose
 //!   failures themselves change what it watches does not turn for ever (`a_key_that_failed_rests_whoever_adds_it`,
 //!   `who_fails_and_writes_what_it_watches_rests_as_well`);
-//! - clusters take turns (`one_cluster_keeps_no_other_waiting`);
+//! - clusters take turns (`one_cluster_keeps_no_other_waiting`), and of the workers each spoke's cluster has half at most
+//!   at a time: how long a turn takes may be in its own hands, by webhooks of its own
+//!   (`half_of_the_workers_are_left_to_others`);
 //! - of a key that fails again and again a warning is due every ten seconds at most
 //!   (`of_a_key_that_fails_all_the_time_is_told_now_and_then`).
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use freewheel_hub_metrics::{DurationHistogram, QUICK_SECONDS_BUCKETS};
 use freewheel_hub_schema::object::Key;
+use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -57,6 +60,10 @@ struct QueueState {
     /// In `ready`, or added while being worked on.
     dirty: HashSet<Key>,
     working: HashSet<Key>,
+    /// How many keys of each spoke's cluster are worked on.
+    working_of: HashMap<ClusterName, usize>,
+    /// How many of one may be, where that is bounded.
+    cluster_max: Option<usize>,
     later: BTreeSet<(Instant, Key)>,
     later_of: BTreeMap<Key, Instant>,
     failures: HashMap<Key, Failing>,
@@ -98,6 +105,11 @@ pub struct Counts {
 }
 
 impl Queue {
+    /// So many workers take from it. Of two or more, those of no spoke's cluster are all of them.
+    pub(super) fn has_workers(&self, count: usize) {
+        self.state.lock().cluster_max = Some((count / 2).max(1));
+    }
+
     /// To be worked on as soon as a worker is free.
     pub fn add(&self, key: Key) {
         self.state.lock().add(key);
@@ -162,7 +174,7 @@ impl Queue {
     /// This worker is done with the key.
     pub fn done(&self, key: &Key) {
         let mut state = self.state.lock();
-        state.working.remove(key);
+        state.give_back(key);
         if state.dirty.contains(key) {
             match state.rests_until(key) {
                 Some(at) => {
@@ -270,10 +282,26 @@ impl QueueState {
     }
 
     fn take(&mut self) -> Option<Key> {
-        let key = self.ready.pop()?;
+        let (of, most) = (&self.working_of, self.cluster_max.unwrap_or(usize::MAX));
+        let key = self.ready.pop(|cluster| of.get(cluster).is_none_or(|count| *count < most))?;
         self.dirty.remove(&key);
         self.working.insert(key.clone());
+        if !key.cluster.is_root() {
+            *self.working_of.entry(key.cluster.clone()).or_default() += 1;
+        }
         Some(key)
+    }
+
+    /// It is not worked on any more.
+    fn give_back(&mut self, key: &Key) {
+        if self.working.remove(key)
+            && let Some(count) = self.working_of.get_mut(&key.cluster)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.working_of.remove(&key.cluster);
+            }
+        }
     }
 }
 
@@ -286,7 +314,6 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 mod tests {
     use super::*;
     use freewheel_hub_schema::object::Resource;
-    use freewheel_link::names::ClusterName;
 
     fn key(name: &str) -> Key {
         Key::new(&Resource::new("", "pods"), &ClusterName::root(), "default", name)
@@ -308,6 +335,37 @@ mod tests {
         assert_eq!(queue.counts().retries, 1);
         queue.done(&key("a"));
         assert_eq!(queue.busy(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_the_workers_are_left_to_others() {
+        let queue = Queue::default();
+        queue.has_workers(4);
+        let of = |cluster: &str, name: &str| {
+            let cluster = ClusterName::try_from(cluster).unwrap();
+            Key { cluster, ..key(name) }
+        };
+        ["a", "b", "c", "d"].into_iter().for_each(|name| queue.add(of("pi-7", name)));
+        assert_eq!(queue.next().await, of("pi-7", "a"));
+        assert_eq!(queue.next().await, of("pi-7", "b"));
+        let third = tokio::time::timeout(Duration::from_secs(1), queue.next()).await;
+        assert!(third.is_err(), "it has half of them");
+        // Others are not behind it, and the root may have all that are left.
+        ["a", "b", "c"].into_iter().for_each(|name| queue.add(of("root", name)));
+        for name in ["a", "b", "c"] {
+            assert_eq!(queue.next().await, of("root", name));
+        }
+        let mut next = Box::pin(queue.next());
+        assert!(futures::poll!(next.as_mut()).is_pending());
+        queue.done(&of("pi-7", "b"));
+        assert_eq!(next.await, of("pi-7", "c"));
+        queue.add(of("pi-8", "a"));
+        assert_eq!(queue.next().await, of("pi-8", "a"));
+        for key in [of("pi-7", "a"), of("pi-7", "c"), of("pi-8", "a")] {
+            queue.done(&key);
+        }
+        assert!(queue.state.lock().working_of.is_empty());
+        assert_eq!(queue.next().await, of("pi-7", "d"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,10 @@
 //!
 //! Guarantees:
 //! - they are there while a cluster is accepted, are set right when somebody changes or deletes them, and go with the
-//!   acceptance and with the cluster (`what_an_agent_may_do_follows_its_acceptance`);
+//!   acceptance and with the cluster (`what_an_agent_may_do_follows_its_acceptance`), of which nothing is written any more
+//!   when it is gone (`nothing_is_written_of_a_cluster_that_is_gone`);
+//! - the roles that all agents share are no cluster's own, whatever that is called
+//!   (`a_cluster_that_is_called_as_a_shared_role_has_none`);
 //! - a role that is given anew is the same for the same cluster, whatever others have added to its metadata
 //!   (`what_others_add_to_a_role_is_metadata_alone`).
 
@@ -20,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::kinds::managed_cluster::CLUSTER_NAME_LABEL;
+use freewheel_hub_api::kinds::managed_cluster::{CLUSTER_NAME_LABEL, is_reserved};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_rbac::GROUP;
 use freewheel_hub_schema::kind::Kind;
@@ -79,14 +82,13 @@ impl RoleKinds {
         key_of(&self.bindings, &ClusterName::root(), cluster, &name)
     }
 
-    /// Where everything is that a cluster may have.
+    /// Where everything is that a cluster may have. One that was called as a shared role before such names were reserved
+    /// takes that along with nothing.
     pub(crate) fn all(&self, cluster: &str) -> Vec<(&Arc<Kind>, Key)> {
         let bindings = SHARED.map(|shared| (&self.bindings, self.binding(cluster, shared)));
-        let own = [
-            (&self.roles, self.role(cluster)),
-            (&self.cluster_bindings, self.cluster_binding(cluster)),
-        ];
-        own.into_iter().chain(bindings).collect()
+        let role = (!SHARED.contains(&cluster)).then(|| (&self.roles, self.role(cluster)));
+        let binding = (&self.cluster_bindings, self.cluster_binding(cluster));
+        role.into_iter().chain([binding]).chain(bindings).collect()
     }
 }
 
@@ -120,13 +122,19 @@ impl ClusterRoles {
         Ok(())
     }
 
-    async fn take_back(&self, cluster: &ClusterName, now: &dyn Snapshot) -> Result<(), Error> {
+    async fn take_back(
+        &self,
+        stored: &Stored,
+        cluster: &ClusterName,
+        now: &dyn Snapshot,
+    ) -> Result<(), Error> {
+        let client = self.client.while_there(stored);
         let (kinds, name) = (&self.kinds, cluster.as_str());
         // Nobody was ever let in as this.
         if kinds.all(name).iter().all(|(_, key)| now.get(key).is_none()) {
             return Ok(());
         }
-        keep(&self.client, &kinds.roles, &kinds.role(name), &role(cluster, false)).await?;
+        keep(&client, &kinds.roles, &kinds.role(name), &role(cluster, false)).await?;
         for key in SHARED.map(|shared| kinds.binding(name, shared)) {
             let Some(there) = now.get(&key) else { continue };
             let uid = &there.object.header.uid;
@@ -247,10 +255,14 @@ impl Controller for ClusterRoles {
         let (Some(stored), Ok(cluster)) = (stored, ClusterName::try_from(&*key.name)) else {
             return Ok(None);
         };
+        // Its role would be one that all share.
+        if is_reserved(cluster.as_str()) {
+            return Ok(None);
+        }
         if is_accepted(&stored) {
             self.grant(&stored, &cluster).await?;
         } else {
-            self.take_back(&cluster, &*now).await?;
+            self.take_back(&stored, &cluster, &*now).await?;
         }
         Ok(None)
     }
@@ -258,7 +270,43 @@ impl Controller for ClusterRoles {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_objects::Objects;
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Operation, Txn};
+
     use super::*;
+    use crate::events::Recorder;
+
+    #[test]
+    fn a_cluster_that_is_called_as_a_shared_role_has_none() {
+        let kinds = RoleKinds::new().unwrap();
+        let roles = |cluster: &str| {
+            let all = kinds.all(cluster).into_iter();
+            all.filter(|(kind, _)| Arc::ptr_eq(kind, &kinds.roles)).count()
+        };
+        assert_eq!((roles("pi-7"), roles("work"), roles("registration")), (1, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_of_a_cluster_that_is_gone() {
+        let objects = Objects::new(Arc::new(MemoryStore::new()));
+        let (recorder, _said) = Recorder::channel(&objects);
+        let roles = ClusterRoles::new(Client::new(objects.clone(), "roles", recorder)).unwrap();
+        let (cluster, root) = (ClusterName::try_from("pi-7").unwrap(), ClusterName::root());
+        let made = json!({"metadata": {"name": "pi-7"}});
+        roles.client.create(&roles.clusters, &root, "", &made).await.unwrap();
+        let place = key_of(&roles.clusters, &root, "", "pi-7");
+        let stored = objects.store().snapshot().get(&place).unwrap();
+        roles.grant(&stored, &cluster).await.unwrap();
+        let before = objects.store().snapshot();
+        // It is cleaned up between the look at it and what follows from that.
+        let role = roles.kinds.role("pi-7");
+        let operations = vec![Operation::Delete(place), Operation::Delete(role.clone())];
+        objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        assert!(roles.take_back(&stored, &cluster, &*before).await.is_err());
+        assert!(roles.grant(&stored, &cluster).await.is_err());
+        assert!(objects.store().snapshot().get(&role).is_none());
+    }
 
     #[test]
     fn what_others_add_to_a_role_is_metadata_alone() {

@@ -30,6 +30,8 @@ pub struct AgentCertificate<'a> {
     pub uid: &'a str,
     /// UID of the ManagedCluster.
     pub cluster_uid: &'a str,
+    /// The key of the cluster's device; empty where none has come.
+    pub agent_key: &'a str,
     /// The agent's name.
     pub user: &'a str,
     /// Its groups.

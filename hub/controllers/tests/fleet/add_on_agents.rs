@@ -137,6 +137,23 @@ async fn an_agent_gets_credentials_and_rights_that_go_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_board_gets_credentials_of_its_own() {
+    let hub = registered(&["pi-1"], json!([kube(&[])])).await;
+    hub.eventually("it has its credentials", |s| secret(s, "pi-1", SECRET).is_some()).await;
+    let mark = |s: &dyn Snapshot| {
+        let secret = secret(s, "pi-1", SECRET).unwrap();
+        secret["metadata"]["annotations"]["freewheel.dev/credential"].clone()
+    };
+    let old = mark(&*hub.snapshot());
+    hub.change("root", "managedclusters", "", "pi-1", |it| {
+        it["metadata"]["annotations"]["freewheel.dev/agent-key"] = json!("sha256:cd");
+    })
+    .await;
+    hub.eventually("they are made anew", |s| mark(s) != old).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_registered_no_more_goes() {
     let hub = registered(&["pi-1"], json!([kube(&[current("cm-admin"), current("view")])])).await;
     hub.eventually("it has its credentials", |s| secret(s, "pi-1", SECRET).is_some()).await;

@@ -94,6 +94,21 @@ async fn who_is_decommissioned_comes_in_by_no_token_and_hears_so_at_every_door()
 }
 
 #[tokio::test]
+async fn an_order_ends_the_session_before_the_cluster_goes() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let device = Device::new();
+    let certificate = hub.join(&device, "pi-7", TOKEN).await.unwrap().certificate;
+    let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate)));
+    let mut live = greet(&*link, hello("pi-7")).await;
+    assert!(matches!(heard(&mut live).await, HubToSpoke::Welcome(_)));
+    // The command was killed behind it, and nobody touches the ManagedCluster.
+    decommission(&hub, "pi-7", &device).await;
+    let goodbye = HubToSpoke::Goodbye(Reason::Decommissioned(ORDER.to_owned()));
+    while heard(&mut live).await != goodbye {}
+}
+
+#[tokio::test]
 async fn a_receipt_is_signed_by_the_key_for_this_very_order() {
     let hub = Hub::new(true).await;
     let device = Device::new();

@@ -2,10 +2,12 @@
 //! more, and of what a plugin asks others about, that which wants to be asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// Where a write is.
 #[derive(Debug, Default)]
@@ -13,6 +15,7 @@ pub struct Rounds {
     is_second: AtomicBool,
     is_wanted: AtomicBool,
     invoked: Mutex<BTreeMap<&'static str, Invoked>>,
+    asks_since: OnceLock<Instant>,
 }
 
 impl Rounds {
@@ -25,6 +28,12 @@ impl Rounds {
     /// All are to be asked once more.
     pub fn ask_again(&self) {
         self.is_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// When somebody outside was first asked about this write, which is now unless that was before: all who are asked
+    /// may have one time together.
+    pub fn asks_since(&self, now: Instant) -> Instant {
+        *self.asks_since.get_or_init(|| now)
     }
 
     /// What a plugin remembers of this write.

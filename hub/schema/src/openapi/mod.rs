@@ -20,7 +20,9 @@
 //!   (`documents_cost_their_texts_and_the_tree_of_one_schema`), nor is a schema made ready for objects by that
 //!   (`a_document_makes_no_form_ready_for_objects`);
 //! - what stays as it is goes by the same hash and is not made again (`what_stays_the_same_is_not_written_again`), and
-//!   who asks for the index has none made (`the_index_makes_no_document`).
+//!   who asks for the index has none made (`the_index_makes_no_document`);
+//! - documents that say different things go by different hashes, also those of the same kinds
+//!   (`documents_of_the_same_kinds_go_by_hashes_of_their_own`).
 
 mod components;
 mod document;
@@ -88,12 +90,14 @@ impl<'a> Of<'a> {
         self.registry.shared().prose()
     }
 
-    /// What a document of these own kinds, and of what is shared, goes by.
-    fn hash<'b>(&self, kinds: impl IntoIterator<Item = &'b &'a Kind>) -> String
+    /// What a document with this title of these own kinds, and of what is shared, goes by. The title keeps it from the
+    /// hash of another document of the same kinds: whoever keeps documents by their hashes would take one for the other.
+    fn hash<'b>(&self, title: &[&str], kinds: impl IntoIterator<Item = &'b &'a Kind>) -> String
     where
         'a: 'b,
     {
-        let mut said = vec![self.shared.hash.clone()];
+        let mut said: Vec<String> = title.iter().map(|&part| part.to_owned()).collect();
+        said.push(self.shared.hash.clone());
         for kind in kinds {
             let named = [kind.api_version(), kind.plural(), kind.origin()];
             said.extend(named.map(str::to_owned));
@@ -104,13 +108,18 @@ impl<'a> Of<'a> {
         hash_of(said.iter().map(String::as_bytes))
     }
 
-    fn hash_of_all(&self) -> String {
-        self.hash(self.own.values().flatten())
+    fn v3_hash(&self, path: &str, own: &[&'a Kind]) -> String {
+        self.hash(&[V3, path], own)
+    }
+
+    /// Of v2, in both its forms.
+    fn v2_hash(&self) -> String {
+        self.hash(&[V2_JSON], self.own.values().flatten())
     }
 
     fn v3(&self, path: &str) -> Option<Document> {
         let Some(own) = self.own.get(path) else { return self.shared.each.get(path).cloned() };
-        let hash = self.hash(own);
+        let hash = self.v3_hash(path, own);
         let make = || {
             let mut all =
                 group_versions(self.registry.shared().all()).remove(path).unwrap_or_default();
@@ -132,7 +141,7 @@ impl<'a> Of<'a> {
         if self.own.is_empty() {
             return shared.document.clone();
         }
-        let hash = self.hash_of_all();
+        let hash = self.v2_hash();
         let make = || {
             let own = V2::over(Some(shared), self.own.clone(), &self.prose());
             own.document.hashed(&hash)
@@ -148,16 +157,14 @@ impl<'a> Of<'a> {
         if self.own.is_empty() {
             return self.shared.v2_protobuf.get_or_init(make).clone();
         }
-        self.kept().of(V2_PROTOBUF, &self.hash_of_all(), make)
+        self.kept().of(V2_PROTOBUF, &self.v2_hash(), make)
     }
 }
 
-/// What is asked for of a cluster.
+/// A document that is asked for of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form<'a> {
-    /// The index of v3.
-    Index,
-    /// What it names by this path.
+    /// What the index of v3 names by this path.
     V3(&'a str),
     /// v2 as JSON.
     V2,
@@ -165,20 +172,35 @@ pub enum Form<'a> {
     V2Protobuf,
 }
 
-/// Whether it is there already, so that asking for it is no work. Else who asks makes it, which takes longer than a task
-/// may keep its thread.
+/// A document is not there: who asks for it makes it, which takes longer than a task may keep its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotMade;
+
+/// Whether asking for the index makes nothing.
 #[must_use]
-pub fn is_made(registry: &Registry, form: Form<'_>) -> bool {
-    let Some(shared) = registry.shared().documents.get() else { return false };
+pub fn is_index_made(registry: &Registry) -> bool {
+    registry.shared().documents.get().is_some()
+}
+
+/// A document that is there already, or none where none is served by its path. It is given and not only told of: until
+/// somebody asks again it may be forgotten.
+///
+/// # Errors
+/// When it is served and not there.
+pub fn made(registry: &Registry, form: Form<'_>) -> Result<Option<Document>, NotMade> {
+    let shared = registry.shared().documents.get().ok_or(NotMade)?;
     let of = Of { registry, shared, own: group_versions(registry.own()) };
-    match form {
-        Form::Index => true,
-        Form::V3(path) => of.own.get(path).is_none_or(|own| of.kept().has(V3, &of.hash(own))),
-        Form::V2 if of.own.is_empty() => shared.v2.get().is_some(),
-        Form::V2 => of.kept().has(V2_JSON, &of.hash_of_all()),
-        Form::V2Protobuf if of.own.is_empty() => shared.v2_protobuf.get().is_some(),
-        Form::V2Protobuf => of.kept().has(V2_PROTOBUF, &of.hash_of_all()),
-    }
+    let made = match form {
+        Form::V3(path) => match of.own.get(path) {
+            None => return Ok(shared.each.get(path).cloned()),
+            Some(own) => of.kept().get(V3, &of.v3_hash(path, own)),
+        },
+        Form::V2 if of.own.is_empty() => shared.v2.get().map(|v2| v2.document.clone()),
+        Form::V2 => of.kept().get(V2_JSON, &of.v2_hash()),
+        Form::V2Protobuf if of.own.is_empty() => shared.v2_protobuf.get().cloned(),
+        Form::V2Protobuf => of.kept().get(V2_PROTOBUF, &of.v2_hash()),
+    };
+    made.map(Some).ok_or(NotMade)
 }
 
 /// `/openapi/v3` of a cluster; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
@@ -187,7 +209,7 @@ pub fn index(registry: &Registry, prefix: &str) -> Value {
     let of = Of::new(registry);
     let shared = of.shared.each.iter().map(|(path, document)| (path, document.hash.clone()));
     let mut hashes: BTreeMap<&String, String> = shared.collect();
-    hashes.extend(of.own.iter().map(|(path, kinds)| (path, of.hash(kinds))));
+    hashes.extend(of.own.iter().map(|(path, own)| (path, of.v3_hash(path, own))));
     let paths: Map<String, Value> = hashes
         .into_iter()
         .map(|(path, hash)| {

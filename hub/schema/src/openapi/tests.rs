@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use super::{Form as Asked, document, gnostic, index, is_made, v2, v2_protobuf};
+use super::{Form as Asked, document, gnostic, index, is_index_made, made, v2, v2_protobuf};
 use crate::gvk::Gvk;
 use crate::kind::{Form, Kind, Strategy};
 use crate::layer::Layer;
@@ -86,6 +86,15 @@ fn what_stays_the_same_is_not_written_again() {
     assert_eq!(body("a.com").as_ptr(), first.as_ptr());
 }
 
+#[test]
+fn documents_of_the_same_kinds_go_by_hashes_of_their_own() {
+    // All kinds that are its own are of one group and version, as they are where only Argo CD is.
+    let (registry, _) = with_asks();
+    let (v3, v2) = (document(&registry, "apis/a.com/v1").unwrap(), v2(&registry));
+    assert_ne!(v3.body, v2.body);
+    assert_ne!(v3.hash, v2.hash);
+}
+
 /// How often its fields were asked for, and how often its component.
 #[derive(Clone, Debug)]
 struct Asks(Arc<[AtomicUsize; 2]>);
@@ -129,16 +138,18 @@ fn with_asks() -> (Registry, Asks) {
 #[test]
 fn the_index_makes_no_document() {
     let (registry, asks) = with_asks();
-    assert!(!is_made(&registry, Asked::Index));
+    let is_made = |form: Asked<'_>| made(&registry, form).is_ok_and(|found| found.is_some());
+    assert!(!is_index_made(&registry) && made(&registry, Asked::V2).is_err());
     let index = index(&registry, "");
-    assert!(is_made(&registry, Asked::Index));
+    assert!(is_index_made(&registry));
     assert_eq!(asks.now(), [0, 0]);
     let path = "apis/a.com/v1";
-    assert!(!is_made(&registry, Asked::V3(path)) && is_made(&registry, Asked::V3("api/v1")));
+    assert!(!is_made(Asked::V3(path)) && is_made(Asked::V3("api/v1")));
     let document = document(&registry, path).unwrap();
     let url = format!("/openapi/v3/{path}?hash={}", document.hash);
     assert_eq!(index["paths"][path]["serverRelativeURL"], url);
-    assert!(is_made(&registry, Asked::V3(path)) && !is_made(&registry, Asked::V2));
+    assert!(is_made(Asked::V3(path)) && !is_made(Asked::V2));
+    assert!(made(&registry, Asked::V3("apis/nonsense/v1")).unwrap().is_none(), "nobody makes it");
 }
 
 #[test]

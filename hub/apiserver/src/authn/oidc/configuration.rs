@@ -109,10 +109,10 @@ impl Claim {
         Ok(format!("{}{}", self.prefix, text(claims, &self.claim)?))
     }
 
-    /// The texts of a claim that is one or a list, or is not there.
+    /// The texts of a claim that is one or a list, or is not there; null is none, as kube-apiserver reads it.
     pub(super) fn texts(&self, claims: &Value) -> Result<Vec<String>, &'static str> {
         let texts = match claims.get(&self.claim) {
-            None => Vec::new(),
+            None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(all)) if !all.iter().all(Value::is_string) => {
                 return Err("it is neither a text nor a list of texts");
             }

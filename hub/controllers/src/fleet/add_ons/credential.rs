@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! - it is made anew with a quarter to a fifth of its life left, so that not all agents have theirs at once, and when it is
-//!   for somebody else or somebody has changed it (`a_credential_is_made_anew_in_time`).
+//!   for somebody else, on another board too, or somebody has changed it (`a_credential_is_made_anew_in_time`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +25,8 @@ pub(super) struct Credential<'a> {
     pub uid: &'a str,
     /// UID of the ManagedCluster.
     pub cluster_uid: &'a str,
+    /// The key of the cluster's device.
+    pub agent_key: &'a str,
     pub cluster: &'a str,
     pub registration: &'a Registration,
     /// The certificate of the custom signer, whose change is a reason for another one.
@@ -71,7 +73,8 @@ impl Credential<'_> {
     pub fn mark(&self, data: &Value) -> String {
         let fixed: Vec<&Value> = self.fixed().iter().map(|(key, _)| &data[*key]).collect();
         let held = json!([data[CERTIFICATE], data["tls.key"], fixed]);
-        let mut of = vec![json!([self.uid, self.cluster_uid, self.registration.to_status(), held])];
+        let whose = json!([self.uid, self.cluster_uid, self.agent_key]);
+        let mut of = vec![json!([whose, self.registration.to_status(), held])];
         of.extend(self.signer.map(|it| json!(Digest::of(it).hex())));
         Digest::of(json!(of).to_string().as_bytes()).hex()
     }
@@ -118,6 +121,7 @@ mod tests {
         let one = Credential {
             uid: "a",
             cluster_uid: "c",
+            agent_key: "k",
             cluster: "pi-7",
             registration: &all[0],
             signer: None,
@@ -143,6 +147,7 @@ mod tests {
         let noon = "2026-01-01T12:00:00Z";
         assert_eq!(life(&Credential { uid: "b", ..one }, &secret, noon), None);
         assert_eq!(life(&Credential { cluster_uid: "d", ..one }, &secret, noon), None);
+        assert_eq!(life(&Credential { agent_key: "l", ..one }, &secret, noon), None);
         assert_eq!(life(&Credential { kubeconfig: "eA==", ..one }, &secret, noon), None);
         assert_eq!(life(&Credential { signer: Some(b"another"), ..one }, &secret, noon), None);
         for key in ["tls.crt", "tls.key", "cluster-name"] {

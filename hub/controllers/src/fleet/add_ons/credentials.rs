@@ -1,8 +1,9 @@
 //! Credentials of agents of add-ons: a Secret for each registration, in the namespace of the agent in its own cluster.
 //!
 //! Guarantees:
-//! - it is made anew before it ends (`credentials_are_made_anew_before_they_end`), and when somebody has changed it, once in
-//!   ten seconds (`what_somebody_does_to_credentials_is_set_right`);
+//! - it is made anew before it ends (`credentials_are_made_anew_before_they_end`), when another board has taken the place of
+//!   its cluster's device (`another_board_gets_credentials_of_its_own`), and when somebody has changed it, once in ten
+//!   seconds (`what_somebody_does_to_credentials_is_set_right`);
 //! - by a CA that upstream's manager of add-ons may not read nothing is signed, and that is told
 //!   (`a_custom_signer_signs_with_its_own_ca`), and when it becomes another one, all is signed anew
 //!   (`a_ca_that_changes_signs_anew`);
@@ -14,6 +15,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::conditions::{ADD_ON_CERTIFICATE_ROTATED, Condition};
+use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
 use freewheel_hub_fleet::add_on::registration::{Registration, Signer, SigningCa};
 use freewheel_hub_fleet::add_on::setting::DEFAULT_NAMESPACE;
 use freewheel_hub_schema::error::ApiError;
@@ -66,6 +68,8 @@ struct CredentialSubject<'a> {
     cluster: &'a ClusterName,
     /// UID of the ManagedCluster.
     cluster_uid: &'a str,
+    /// The key of its device, where one has come.
+    agent_key: &'a str,
     /// What writes only as long as the instance and its cluster are there.
     client: Client,
 }
@@ -121,7 +125,11 @@ impl Registrar {
         };
         let client = self.client.while_there(&managed).while_there(instance);
         let cluster_uid = &managed.object.header.uid;
-        let place = CredentialSubject { instance, cluster: &cluster, cluster_uid, client };
+        let object = managed.object.value().map_err(Error::api("read a ManagedCluster"))?;
+        let agent_key = &object["metadata"]["annotations"][AGENT_KEY_ANNOTATION];
+        let agent_key = agent_key.as_str().unwrap_or_default();
+        let place =
+            CredentialSubject { instance, cluster: &cluster, cluster_uid, agent_key, client };
         let mut out = Laid::default();
         let (mut soonest, mut failed): (Option<CertificateValidity>, Option<String>) = (None, None);
         let places = self.places(&instance.key, registrations, namespace);
@@ -167,6 +175,7 @@ impl Registrar {
         let credential = Credential {
             uid: &place.instance.object.header.uid,
             cluster_uid: place.cluster_uid,
+            agent_key: place.agent_key,
             cluster: place.cluster.as_str(),
             registration,
             signer: ca.as_ref().map(|(certificate, _)| &**certificate),
@@ -281,6 +290,7 @@ impl Registrar {
             add_on: &place.instance.key.name,
             uid: &place.instance.object.header.uid,
             cluster_uid: place.cluster_uid,
+            agent_key: place.agent_key,
             user: &registration.subject.user,
             groups: &registration.subject.groups,
             units: &registration.subject.units,
