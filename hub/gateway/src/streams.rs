@@ -167,7 +167,6 @@ async fn module(
     Ok(())
 }
 
-/// Opens the far half of a tunnel.
 /// What takes a place on the link while it is under way.
 async fn within<T>(
     budget: &Arc<Budget>,
@@ -188,6 +187,7 @@ async fn carry(spoke: &ClusterName, mut near: Stream, (far, relay): (Stream, Rel
     }
 }
 
+/// Opens the far half of a tunnel.
 async fn tunnel(
     inner: &Inner,
     spoke: &ClusterName,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_schema::object::Resource;
-use freewheel_hub_store::{Event, Scope, Snapshot, Store, Stored, Watch};
+use freewheel_hub_store::{Event, Scope, Store, Stored, Watch};
 use freewheel_link::names::ClusterName;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
