@@ -14,89 +14,20 @@
 //! - who is refused is warned of it where the pods are made from (`what_is_enforced_is_warned_of`).
 
 mod checks;
+mod standard;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
 
+use self::standard::Version;
+pub use self::standard::{Level, Standard, Violations};
+
 /// What begins labels of namespaces, and annotations of audit events.
 pub const PREFIX: &str = "pod-security.kubernetes.io/";
 
-/// How much a pod may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// All.
-    Privileged,
-    /// What is not known to lead out of a container.
-    Baseline,
-    /// What is the best practice.
-    Restricted,
-}
-
-impl Level {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Privileged => "privileged",
-            Self::Baseline => "baseline",
-            Self::Restricted => "restricted",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Privileged, Self::Baseline, Self::Restricted]
-            .into_iter()
-            .find(|level| level.as_str() == text)
-    }
-}
-
-/// As of which version of Kubernetes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Version {
-    /// 1.x
-    Minor(u64),
-    /// Whichever this is.
-    Latest,
-}
-
-impl Version {
-    fn parse(text: &str) -> Option<Self> {
-        if text == "latest" {
-            return Some(Self::Latest);
-        }
-        let minor = text.strip_prefix("v1.")?;
-        let plain = minor.bytes().all(|byte| byte.is_ascii_digit());
-        let leads = minor.len() == 1 || !minor.starts_with('0');
-        minor.parse::<u64>().ok().filter(|_| plain && leads).map(Self::Minor)
-    }
-
-    /// Whether what came with 1.x is in it.
-    fn has(self, minor: u64) -> bool {
-        Self::Minor(minor) <= self
-    }
-}
-
-/// A level as of a version: `restricted:latest`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standard {
-    /// The level.
-    pub level: Level,
-    version: Version,
-}
-
-impl fmt::Display for Standard {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.version {
-            Version::Minor(minor) => write!(to, "{}:v1.{minor}", self.level.as_str()),
-            Version::Latest => write!(to, "{}:latest", self.level.as_str()),
-        }
-    }
-}
-
 impl Standard {
-    const NONE: Self = Self { level: Level::Privileged, version: Version::Latest };
-
     /// What a pod, or a template of some, asks for beyond it.
     #[must_use]
     pub fn violations(self, pod: &Value) -> Violations {
@@ -104,14 +35,6 @@ impl Standard {
             Level::Privileged => Violations(Vec::new()),
             Level::Baseline | Level::Restricted => Violations(checks::all(self, pod)),
         }
-    }
-
-    /// Whether a pod that keeps to `other` may not keep to this one.
-    #[must_use]
-    pub fn asks_more_than(self, other: Self) -> bool {
-        self != other
-            && self.level != Level::Privileged
-            && (self.version != other.version || other.level < self.level)
     }
 }
 
@@ -188,41 +111,6 @@ impl Mode {
         }
         let is_level = level.flatten().is_some();
         Self { standard, says_level: said.is_some(), is_level, says_version: version.is_some() }
-    }
-}
-
-/// One thing that a pod asks for and may not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Violation {
-    reason: &'static str,
-    detail: String,
-}
-
-/// All that a pod asks for beyond a standard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violations(Vec<Violation>);
-
-impl Violations {
-    /// Whether it keeps to the standard.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Without what of the pod brings them about.
-    #[must_use]
-    pub fn reasons(&self) -> String {
-        self.0.iter().map(|one| one.reason).collect::<Vec<_>>().join(", ")
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, Violation { reason, detail }) in self.0.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(to, "{comma}{reason} ({detail})")?;
-        }
-        Ok(())
     }
 }
 

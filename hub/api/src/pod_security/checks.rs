@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Level, Standard, Violation};
+use super::standard::{Level, Standard, Violation};
 
 /// By the names of upstream's checks: those of the lower level first, each level's in alphabetical order.
 const CHECKS: [fn(&Pod<'_>) -> Option<Violation>; 19] = [
@@ -83,7 +83,7 @@ const SAFE_SYSCTLS: [(&str, u64); 12] = [
 ];
 
 /// All that a pod, or a template, asks for beyond a standard.
-pub(super) fn all(standard: Standard, pod: &Value) -> Vec<Violation> {
+pub fn all(standard: Standard, pod: &Value) -> Vec<Violation> {
     let (annotations, spec) = (&pod["metadata"]["annotations"], &pod["spec"]);
     let pod = Pod { standard, annotations, spec };
     CHECKS.iter().filter_map(|check| check(&pod)).collect()

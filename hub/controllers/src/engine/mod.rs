@@ -14,10 +14,11 @@
 //!   (`failures_and_panics_are_tried_again_and_disturb_nobody`), also where its failures change what it is woken by
 //!   (`a_key_that_failed_rests_whoever_adds_it`);
 //! - clusters take turns: one that has much to do keeps no other waiting (`one_cluster_keeps_no_other_waiting`), nor does
-//!   one whose turns last, for which half of the workers are not there (`half_of_the_workers_are_left_to_others`); several
-//!   of them may have all, each for as long as a turn takes;
+//!   one whose turns last, for which half of the workers are not there (`half_of_the_workers_are_left_to_others`);
 //! - who panics says where and why, is counted, and goes on (`who_panics_is_counted_and_goes_on`,
 //!   `what_is_logged_of_a_reconcile_says_which_it_is`).
+//!
+//! Two clusters whose turns last may have all workers between them, each for as long as a turn takes.
 //!
 //! There is no cache that may be behind the store: a snapshot is O(1) and in this process, and the
 //! indexes beside it catch up before they answer, so a controller reads its own writes and needs no

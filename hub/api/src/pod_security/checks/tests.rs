@@ -1,7 +1,9 @@
+//! Pods that keep to a standard and pods that do not.
+
 use serde_json::json;
 
 use super::*;
-use crate::pod_security::Version;
+use super::super::standard::Version;
 
 fn standard(level: Level, version: Version) -> Standard {
     Standard { level, version }
