@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::*;
 use super::super::standard::Version;
+use super::*;
 
 fn standard(level: Level, version: Version) -> Standard {
     Standard { level, version }
