@@ -38,7 +38,7 @@ use crate::spoke_identity::{SpokeIdentity, how};
 
 /// Processes of one identity that are remembered.
 const PROCESSES_REMEMBERED: usize = 8;
-/// A duplicate that was told comes back within half a minute, and one of an older version within ten; after three times
+/// A duplicate that was told comes back within two minutes, and one of an older version within ten; after three times
 /// that it is gone.
 const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(1800);
 /// People are told no more often than this.

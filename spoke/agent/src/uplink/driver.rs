@@ -45,8 +45,11 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A broken stream waits this long for the reason of its connection.
 const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two devices with one identity: neither can know which of them is the right one, and who is turned away takes nothing
-/// from the other by asking. It asks until the other is gone, as it may be the right one.
+/// from the other by asking. It asks until the other is gone, as it may be the right one: no sooner than this, and less and
+/// less often, as it may be one of thousands that were made from one disk.
 const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// And this much later at most.
+const DUPLICATE_RETRY_LATER_MAX: Duration = Duration::from_secs(110);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -130,12 +133,14 @@ impl Driver {
         stop: CancellationToken,
     ) {
         let mut backoff = Backoff::uplink();
+        let mut duplicate = Backoff::new(DUPLICATE_RETRY_AFTER, DUPLICATE_RETRY_LATER_MAX);
         let mut last_up: Option<Instant> = None;
         loop {
             let end = self.once(&inputs, &serve, &stop).await;
             if let Some(up) = self.shared.state.lock().up.take() {
                 if STEADY_SESSION_AFTER <= up.elapsed() {
                     backoff.reset();
+                    duplicate.reset();
                 }
                 last_up = Some(Instant::now());
             }
@@ -156,7 +161,9 @@ impl Driver {
                 _ => info!(error = %end, "no session with the hub; pods go on"),
             }
             let wait = match &end {
-                End::Left(Reason::Cloned) => DUPLICATE_RETRY_AFTER.mul_f64(1.0 + self.rng.f64()),
+                End::Left(Reason::Cloned) => {
+                    DUPLICATE_RETRY_AFTER + duplicate.wait(None, &mut self.rng)
+                }
                 _ => backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng),
             };
             debug!(seconds = wait.as_secs_f32(), "next try");
