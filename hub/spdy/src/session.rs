@@ -11,6 +11,8 @@
 //!   (`a_stream_beyond_the_bound_is_refused`);
 //! - ends are told from what broke off, both ways (`ends_are_told_from_what_broke_off`);
 //! - who reads slowly stops its own connection, and holds no more than its pipes (`a_slow_reader_holds_little`);
+//! - a client that has gone is noticed also behind bytes for which a stream has no room
+//!   (`who_has_gone_behind_what_nobody_reads_is_noticed`, `a_client_that_hears_nothing_is_pinged`);
 //! - no bytes make it panic or go on for ever (`noise_ends_a_session`).
 
 use std::collections::BTreeMap;
@@ -42,6 +44,9 @@ pub const SESSION_BYTES: usize = 384 << 10;
 const PIECE_BYTES: usize = 16 << 10;
 /// Frames that wait to go out.
 const QUEUED_FRAMES_MAX: usize = 4;
+/// A client that was told nothing for so long is pinged. Nobody reads on while a stream has no room, and the end of a
+/// connection comes behind all its bytes: only what is written to who has gone tells of it.
+const PING_AFTER: Duration = Duration::from_secs(10);
 /// How long a client is read on that has been told farewell.
 const FAREWELL_LINGER: Duration = Duration::from_secs(2);
 /// How long the last of a session may take to go out.
@@ -306,7 +311,14 @@ async fn write<W: AsyncWrite + Unpin>(
     mut queue: mpsc::Receiver<Outgoing>,
 ) -> io::Result<()> {
     let mut packer = Packer::default();
-    while let Some(next) = queue.recv().await {
+    // The server's own are even.
+    let mut pings = (2..).step_by(2);
+    loop {
+        let next = match timeout(PING_AFTER, queue.recv()).await {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(()),
+            Err(_) => Outgoing::Control(Control::Ping(pings.next().unwrap_or_default())),
+        };
         match next {
             Outgoing::Control(control) => {
                 writer.write_all(&control.write(&mut packer).map_err(broken)?).await?;
@@ -326,7 +338,6 @@ async fn write<W: AsyncWrite + Unpin>(
         }
         writer.flush().await?;
     }
-    Ok(())
 }
 
 #[cfg(test)]

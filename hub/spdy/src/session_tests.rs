@@ -1,6 +1,7 @@
 //! A client that writes frames by hand.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
@@ -209,4 +210,44 @@ async fn noise_ends_a_session() {
         // Whatever became of it, it did not panic.
         let _ = served.unwrap().unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hears_nothing_is_pinged() {
+    let (mut client, served) = session(echo);
+    client.open(1).await;
+    assert_eq!(client.next().await, reply(1));
+    for id in [2, 4] {
+        tokio::time::sleep(PING_AFTER).await;
+        assert_eq!(client.next().await, Some(Got::Control(Control::Ping(id))));
+        client.control(Control::Ping(id)).await;
+    }
+    client.control(Control::GoAway).await;
+    assert!(served.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_behind_what_nobody_reads_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let deaf = async |mut accept: Accept| {
+        let _open = accept.next().await;
+        std::future::pending::<()>().await;
+    };
+    let served = tokio::spawn(serve(server, 1, deaf));
+    let headers = Headers::from([("port", "80")]);
+    let open = Control::SynStream { stream: 1, fin: false, headers };
+    client.write_all(&open.write(&mut Packer::default()).unwrap()).await.unwrap();
+    let piece = vec![0; PIECE_BYTES];
+    let fill = async {
+        loop {
+            client.write_all(&data_head(1, false, piece.len())).await.unwrap();
+            client.write_all(&piece).await.unwrap();
+        }
+    };
+    assert!(timeout(PING_AFTER / 2, fill).await.is_err(), "there is room for no more");
+    drop(client);
+    let end = timeout(PING_AFTER * 3, served).await;
+    assert!(end.expect("it is noticed").unwrap().is_err());
 }

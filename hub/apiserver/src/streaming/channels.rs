@@ -9,6 +9,8 @@
 //! Guarantees:
 //! - what waits in a channel is bounded, and who reads slowly stops its own connection
 //!   (`who_reads_slowly_stops_its_own_connection`);
+//! - a client that has gone is noticed also behind bytes for which a channel has no room
+//!   (`a_client_that_hears_nothing_is_pinged`);
 //! - a message for no channel is skipped, and one that cannot be read ends the session
 //!   (`messages_find_their_channels`).
 
@@ -24,6 +26,7 @@ use tokio::io::{
     WriteHalf, duplex, split,
 };
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -33,6 +36,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 pub(super) const PIPE_BYTES: usize = 32 << 10;
 /// The most of a channel that goes out at once.
 const PIECE_BYTES: usize = 16 << 10;
+/// A client that was told nothing for so long is pinged. Nobody reads on while a channel has no room, and the end of a
+/// connection comes behind all its bytes: only what is written to who has gone tells of it.
+const PING_AFTER: Duration = Duration::from_secs(10);
 /// How long a client is read on that has been told farewell.
 const FAREWELL_LINGER: Duration = Duration::from_secs(2);
 /// Messages that wait to go out.
@@ -154,8 +160,13 @@ pub(super) async fn serve<T, F>(
 
 /// Until all that is written to channels is out, and the farewell.
 async fn write<S: Sink<Message> + Unpin>(sink: &mut S, queue: &mut mpsc::Receiver<Message>) {
-    // It ends with the last pump.
-    while let Some(message) = queue.recv().await {
+    loop {
+        let message = match timeout(PING_AFTER, queue.recv()).await {
+            Ok(Some(message)) => message,
+            // It ends with the last pump.
+            Ok(None) => break,
+            Err(_) => Message::Ping(Bytes::new()),
+        };
         if sink.send(message).await.is_err() {
             return;
         }
@@ -207,7 +218,6 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    use tokio::time::timeout;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
@@ -242,6 +252,24 @@ mod tests {
             (PIPE_BYTES..PIPE_BYTES + (QUEUED_MESSAGES_MAX + 3) * PIECE_BYTES).contains(&written),
             "{written}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_hears_nothing_is_pinged() {
+        let (near, far) = duplex(1000);
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let deaf = async |_channels: Vec<DuplexStream>| std::future::pending().await;
+        let served = serve(websocket::over(far).await, Coding::Binary, 1, deaf);
+        let hear = async {
+            for _ in 0..2 {
+                let heard = timeout(PING_AFTER * 2, client.next()).await.unwrap().unwrap();
+                assert_eq!(heard.unwrap(), Message::Ping(Bytes::new()));
+            }
+        };
+        tokio::select! {
+            () = served => panic!("it goes on"),
+            () = hear => {}
+        }
     }
 
     #[test]
