@@ -56,6 +56,8 @@ const HEARD: &str = "heard";
 const IDENTITY: &str = "identity";
 /// What of DIR stays: who has removed the lock could start a second agent.
 const KEPT: [&str; 2] = ["lock", FILE];
+/// How names begin of what the agent makes in DIR: there people may put links, to another disk for example.
+const OWN: [&str; 5] = [IDENTITY, "ledger", "modules", "pods", "removed"];
 
 /// What the hub may order of the whole agent.
 #[derive(Clone, Default)]
@@ -361,11 +363,15 @@ fn is_foreign(path: &Path, error: &io::Error, own: u32) -> bool {
         && fs::symlink_metadata(path).is_ok_and(|found| found.uid() != own)
 }
 
-/// Removes a file, or a directory with all that is in it, also where somebody has put that elsewhere.
+/// Removes a file, or a directory with all that is in it; of the agent's own also what somebody has put elsewhere.
 fn remove(path: &Path) -> io::Result<()> {
     let kind = fs::symlink_metadata(path)?.file_type();
-    if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
+    let is_own = |name: &[u8]| OWN.iter().any(|own| name.starts_with(own.as_bytes()));
+    let elsewhere = kind.is_symlink() && is_named(path, is_own) && path.exists();
+    if kind.is_dir() || (elsewhere && path.is_dir()) {
         remover::empty_now(path)?;
+    } else if elsewhere {
+        fs::remove_file(fs::canonicalize(path)?)?;
     }
     if kind.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }
 }
@@ -553,8 +559,16 @@ mod tests {
         fs::create_dir_all(disk.path().join("u1/volumes")).unwrap();
         fs::write(disk.path().join("u1/volumes/password"), "hunter2").unwrap();
         std::os::unix::fs::symlink(disk.path(), data.path().join("pods")).unwrap();
+        let ledger = disk.path().join("plan");
+        fs::write(&ledger, "hunter2").unwrap();
+        std::os::unix::fs::symlink(&ledger, data.path().join("ledger")).unwrap();
         sweep(data.path(), &[]).await.unwrap();
         assert_eq!((names(data.path()).len(), names(disk.path()).len()), (0, 0));
+        // What is not the agent's stays where it lies.
+        fs::write(disk.path().join("photos"), "").unwrap();
+        std::os::unix::fs::symlink(disk.path(), data.path().join("home")).unwrap();
+        sweep(data.path(), &[]).await.unwrap();
+        assert_eq!((names(data.path()).len(), names(disk.path()).len()), (0, 1));
     }
 
     #[test]

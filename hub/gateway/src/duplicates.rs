@@ -12,6 +12,7 @@
 //! - once the one in session is gone the other has it at its next try
 //!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`), and however often it tries until then, little is
 //!   written (`who_comes_again_and_again_is_told_of_now_and_then`);
+//! - however many copies there are, they do not take turns (`many_copies_do_not_take_turns`);
 //! - who never had a session is nobody's duplicate (`a_process_whose_session_never_opened_is_no_twin`);
 //! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
 
@@ -36,8 +37,11 @@ use crate::links::Holder;
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
-/// Processes of one identity that are remembered.
-const PROCESSES_REMEMBERED: usize = 8;
+/// Processes of one identity that are remembered: thousands of devices may have been made from one disk.
+const PROCESSES_REMEMBERED: usize = 128;
+/// For so long after one was turned away nobody new takes the session of who has it: a device that was started again comes
+/// in when its former connection is found dead. One of an older version comes back within this.
+const DUPLICATE_CONTESTED_FOR: Duration = Duration::from_secs(600);
 /// A duplicate that was told comes back within two minutes, and one of an older version within ten; after three times
 /// that it is gone.
 const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(1800);
@@ -76,9 +80,14 @@ impl DuplicateIdentities {
     /// Looks at a process that greets; `busy` says whether another connection of the identity is up.
     pub(crate) fn greets(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
         let mut all = self.0.lock();
-        let back = all.get_mut(uid).filter(|seen| busy && seen.gone.contains(&instance));
-        let Some(seen) = back else { return Greeting::Welcome };
+        let other = all.get_mut(uid).filter(|seen| busy && seen.current != instance);
+        let Some(seen) = other else { return Greeting::Welcome };
         let now = Instant::now();
+        let is_back = seen.gone.contains(&instance);
+        let is_contested = seen.contested.is_some_and(|at| now < at + DUPLICATE_CONTESTED_FOR);
+        if !is_back && !is_contested {
+            return Greeting::Welcome;
+        }
         seen.contested = Some(now);
         let tell = seen.told.is_none_or(|(at, away)| {
             let again = away == instance;
@@ -291,10 +300,28 @@ mod tests {
         assert_eq!(swapped, Greeting::Twin { tell: true }, "it is another one that is turned away");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn many_copies_do_not_take_turns() {
+        let duplicates = DuplicateIdentities::default();
+        let all = 0..100;
+        let mut opened = 0;
+        for _ in 0..60 {
+            for instance in all.clone() {
+                opened += usize::from(duplicates.greet(PI, instance, true) == Greeting::Welcome);
+            }
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        // Each once, until the first is back; and who has the session.
+        assert_eq!(opened, 100 + 60 - 1);
+        let new = all.end;
+        assert!(matches!(duplicates.greet(PI, new, true), Greeting::Twin { .. }));
+        assert_eq!(duplicates.greet(PI, new, false), Greeting::Welcome, "nobody is there");
+    }
+
     #[test]
     fn many_restarts_are_not_remembered_for_ever() {
         let duplicates = DuplicateIdentities::default();
-        for instance in 0..100 {
+        for instance in 0..1000 {
             assert_eq!(duplicates.greet(PI, instance, true), Greeting::Welcome);
         }
         assert_eq!(duplicates.0.lock()[PI].gone.len(), PROCESSES_REMEMBERED);
