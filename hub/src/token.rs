@@ -69,7 +69,7 @@ async fn login(client: Client, options: &TokenOptions) -> Result<(), ClientError
 
 /// What to say about a link that leads every device to itself. Not a part of the line to paste.
 fn only_here(link: &str) -> Option<String> {
-    let (host, _) = link.rsplit_once(':')?;
+    let (host, port) = link.rsplit_once(':')?;
     let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
     let leads_nowhere = match address {
         Ok(address) => address.is_loopback() || address.is_unspecified(),
@@ -78,7 +78,7 @@ fn only_here(link: &str) -> Option<String> {
     leads_nowhere.then(|| {
         format!(
             "warning: only a spoke on the hub's own machine finds it at {host}; for others start the hub \
-             with --listen 0.0.0.0:6443 --link 0.0.0.0:6444 --advertise HOST, then make a new token"
+             with --link 0.0.0.0:{port} --advertise HOST (and --listen 0.0.0.0:PORT for the API), then make a new token"
         )
     })
 }

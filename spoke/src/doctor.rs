@@ -87,8 +87,9 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
             }
         }
         Ok(None) => {
-            findings.push(("certificate", unjoined()));
-            if let Some(hub) = identity::asked(&options.data) {
+            let asked = identity::asked(&options.data);
+            findings.push(("certificate", unjoined(asked.as_deref())));
+            if let Some(hub) = asked {
                 findings.push(("dns", runtime.block_on(dns(&hub))));
                 findings.push(("udp", runtime.block_on(udp_of_a_stranger(&hub))));
             }
@@ -115,7 +116,15 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn unjoined() -> Finding {
+/// Without a certificate; who has asked a hub for one may be waiting for it.
+fn unjoined(asked: Option<&str>) -> Finding {
+    if let Some(hub) = asked {
+        return Bad(
+            format!("this device has asked the hub at {hub} to join, and is not accepted yet"),
+            "on the hub, `hub accept NAME` (`kubectl get managedclusters` tells who waits); else see what `spoke run` says"
+                .to_owned(),
+        );
+    }
     Bad(
         "this device has not joined a hub".to_owned(),
         "if it has, mount its data directory; else `hub token create` on the hub, and run the line that it prints here"
@@ -409,7 +418,11 @@ mod tests {
             matches!(memory_mappings(1024), Bad(cause, step) if cause.contains("81 pods") && step.contains("sysctl"))
         );
         assert!(matches!(memory_mappings(65_530), Good(_)));
-        assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+        assert!(matches!(unjoined(None), Bad(_, step) if step.contains("hub token create")));
+        let waits = unjoined(Some("hub:6444"));
+        assert!(
+            matches!(waits, Bad(why, step) if why.contains("hub:6444") && step.contains("hub accept"))
+        );
         let own = identity::tests::joined(dir.path(), identity::tests::GOOD);
         let renamed = turned_away(&own, &Reason::Renamed("pi-1".to_owned()), 3);
         assert!(matches!(renamed, Bad(_, step) if step.contains("`spoke run` go on")));
