@@ -9,19 +9,22 @@
 //!
 //! Free is what the disk has, and what the store's own file has free in it ([`Disk::room`]). It is held against what
 //! people write, by whichever door, and against what controllers ask for by an object's main door. Deletions, statuses
-//! and bindings of controllers, what devices say and what the hub notes for itself are never refused for it.
+//! and bindings of controllers, what devices say and what the hub notes for itself are never refused for it, nor is the
+//! order by which a device is let in no more.
 //!
 //! Guarantees:
 //! - who fills the disk is refused while there is room, and everybody can still delete
 //!   (`below_the_reserve_nothing_is_made_and_everything_can_go`), by whatever door they fill it
 //!   (`what_people_write_by_other_doors_leaves_the_last_of_it_as_well`);
 //! - what was deleted is room for what comes next (`what_is_deleted_is_room_again`);
+//! - a device that is stolen can be barred on a full disk (`a_device_is_barred_below_the_reserve`);
 //! - what is made smaller is written (`below_the_reserve_what_exists_may_shrink`).
 
 use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use freewheel_hub_api::device_orders::{self, Order};
 use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review, Verb};
 use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
@@ -95,6 +98,16 @@ fn fits(room: Room, is_main: bool, old: Option<&Value>, new: &Value) -> bool {
     old.is_some_and(|old| size(new) <= size(old) + grows_by)
 }
 
+/// Whether it bars a device, and is as small as that comes to.
+fn bars(review: &Review<'_>, object: &Value) -> bool {
+    let target = review.target;
+    target.kind.plural() == "configmaps"
+        && target.cluster.is_root()
+        && &*target.namespace == device_orders::NAMESPACE
+        && matches!(Order::read(object), Some(Order::Wipe(_)))
+        && object.to_string().len() <= SMALL_GROWTH_BYTES
+}
+
 #[async_trait]
 impl Plugin for DiskReserve {
     fn name(&self) -> &'static str {
@@ -116,7 +129,7 @@ impl Plugin for DiskReserve {
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
         let (room, free) = self.room();
-        if fits(room, review.subresource.is_none(), review.old, object) {
+        if fits(room, review.subresource.is_none(), review.old, object) || bars(review, object) {
             return Ok(Claims::default());
         }
         Err(self.refusal(review, free))
@@ -184,6 +197,43 @@ mod tests {
 
     fn filled(bytes: usize) -> impl Fn(&mut Value) {
         move |value| value["metadata"]["annotations"]["a"] = "x".repeat(bytes).into()
+    }
+
+    #[tokio::test]
+    async fn a_device_is_barred_below_the_reserve() {
+        let (objects, free) = objects();
+        let system = ObjectRef {
+            kind: kinds::find("", "v1", "namespaces").unwrap().clone(),
+            ..place(device_orders::NAMESPACE)
+        };
+        let namespace = json!({"metadata": {"name": device_orders::NAMESPACE}});
+        objects.create(&how(), &system, namespace).await.unwrap();
+        free.store(1 << 20, Ordering::SeqCst);
+        let wipe = device_orders::Wipe {
+            cluster: "pi-7".to_owned(),
+            key: "sha256:0a".to_owned(),
+            id: "n1".to_owned(),
+            ..device_orders::Wipe::default()
+        };
+        let order = Order::Wipe(wipe).to_object();
+        let kind = kinds::find("", "v1", "configmaps").unwrap().clone();
+        let name = device_orders::name("sha256:0a");
+        let at = |namespace: &str, name: &str| ObjectRef {
+            kind: kind.clone(),
+            cluster: ClusterName::root(),
+            namespace: namespace.into(),
+            name: name.to_owned(),
+        };
+        let mut long = order.clone();
+        long["data"]["note"] = "x".repeat(SMALL_GROWTH_BYTES).into();
+        let mut other = order.clone();
+        other["metadata"]["name"] = "notes".into();
+        let kept = [("kube-system", &*name, long), ("kube-system", "notes", other)];
+        for (namespace, name, object) in kept {
+            let refused = objects.create(&how(), &at(namespace, name), object).await.unwrap_err();
+            assert_eq!(refused.code, 507, "{refused}");
+        }
+        objects.create(&how(), &at("kube-system", &name), order).await.unwrap();
     }
 
     #[tokio::test]
