@@ -122,8 +122,8 @@ pub async fn remove(options: RmOptions) -> Result<(), ImageError> {
     } else {
         let digest = found.digest;
         println!(
-            "{name}:{reference} removed; {name}@{digest} stays for pods and roll-backs, until \
-             `hub rm {name}@{digest}`"
+            "{name}:{reference} removed; {name}@{digest} stays for pods and ReplicaSets that have it, until `hub rm \
+             {name}@{digest}`. New pods of StatefulSets, DaemonSets and Jobs that name the tag will not find it"
         );
     }
     Ok(())
