@@ -40,11 +40,10 @@ use crate::spoke_identity::{SpokeIdentity, how};
 /// Processes of one identity that are remembered: thousands of devices may have been made from one disk.
 const PROCESSES_REMEMBERED: usize = 128;
 /// For so long after one was turned away nobody new takes the session of who has it: a device that was started again comes
-/// in when its former connection is found dead. One of an older version comes back within this.
-const DUPLICATE_CONTESTED_FOR: Duration = Duration::from_secs(600);
-/// A duplicate that was told comes back within two minutes, and one of an older version within ten; after three times
-/// that it is gone.
-const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(1800);
+/// in when its former connection is found dead.
+const DUPLICATE_CONTESTED_FOR: Duration = Duration::from_secs(300);
+/// A duplicate that was told comes back within two minutes: after several times that it is gone.
+const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(600);
 /// People are told no more often than this.
 const DUPLICATE_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// And of the same one no more often than this: it tries several times a minute, and each word is two writes.
@@ -149,11 +148,12 @@ pub(crate) async fn tell(
         "two devices use the identity of {cluster}: the one at {} is in session since {} and was last heard at {}; the \
          one at {away} was turned away at {}. One of them has a copy of the other's data directory. The one in \
          session stays, and the other is let in when it is gone. On the copy remove DIR/identity and let it join \
-         under a name of its own",
+         under a name of its own. This is said until only one has come for {} minutes",
         holder.address,
         at(holder.since),
         at(holder.heard),
         at(objects.clock().unix_millis()),
+        DUPLICATE_CALM_AFTER.as_secs() / 60,
     );
     let told = async {
         write(objects, identity, true, REASON, &message).await?;

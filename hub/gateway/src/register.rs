@@ -169,8 +169,9 @@ fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
         "Taken" => Refusal(
             JoinRefusal::NameTaken,
             format!(
-                "the name {:?} belongs to another device; choose another --name, or delete the ManagedCluster \
-                 to make it free",
+                "the name {0:?} belongs to another device; choose another --name. Where this board is to take the place of \
+                 that device, join as another and say `hub replace {0} OTHER` on the hub: whoever deletes the ManagedCluster \
+                 instead deletes all that its cluster holds",
                 name.as_str()
             ),
         ),

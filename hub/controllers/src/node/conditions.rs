@@ -74,7 +74,7 @@ pub fn ready(presence: Presence) -> Condition<'static> {
             (ConditionStatus::Unknown, "NodeStatusNeverUpdated", text)
         }
         Presence::Silent => {
-            let text = "The spoke is silent; its pods are left running.";
+            let text = "The spoke is silent; pods without a tolerationSeconds of their own are left running.";
             (ConditionStatus::Unknown, "NodeStatusUnknown", text)
         }
     };
