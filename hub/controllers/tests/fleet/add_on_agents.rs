@@ -137,6 +137,14 @@ async fn an_agent_gets_credentials_and_rights_that_go_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_without_credentials_has_its_namespace() {
+    let hub = registered(&["pi-1"], json!([])).await;
+    hub.eventually("it is there", |s| get(s, "pi-1", "namespaces", "", NAMESPACE).is_some()).await;
+    assert!(secret(&*hub.snapshot(), "pi-1", SECRET).is_none());
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_board_gets_credentials_of_its_own() {
     let hub = registered(&["pi-1"], json!([kube(&[])])).await;
     hub.eventually("it has its credentials", |s| secret(s, "pi-1", SECRET).is_some()).await;

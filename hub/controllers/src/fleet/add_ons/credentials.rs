@@ -114,8 +114,7 @@ impl Registrar {
     ) -> Result<Laid, Error> {
         // Before anything is read of them: who changes one from now on is heard.
         self.note_signers(&instance.key, registrations);
-        let cluster = ClusterName::try_from(&*instance.key.namespace).ok();
-        let Some(cluster) = cluster.filter(|_| !registrations.is_empty()) else {
+        let Ok(cluster) = ClusterName::try_from(&*instance.key.namespace) else {
             return Ok(Laid::default());
         };
         let managed = key_of(&self.clusters, &ClusterName::root(), "", cluster.as_str());
@@ -130,6 +129,9 @@ impl Registrar {
         let agent_key = agent_key.as_str().unwrap_or_default();
         let place =
             CredentialSubject { instance, cluster: &cluster, cluster_uid, agent_key, client };
+        if namespace == DEFAULT_NAMESPACE {
+            self.has_room(&place, namespace).await?;
+        }
         let mut out = Laid::default();
         let (mut soonest, mut failed): (Option<CertificateValidity>, Option<String>) = (None, None);
         let places = self.places(&instance.key, registrations, namespace);
@@ -254,7 +256,8 @@ impl Registrar {
         }
     }
 
-    /// Whether the namespace of an agent is there. Upstream's is made before any agent comes; others come with theirs.
+    /// Whether the namespace of an agent is there. Upstream's is made before any agent comes, for those that ask for no
+    /// credentials as well; others come with theirs.
     async fn has_room(
         &self,
         place: &CredentialSubject<'_>,
