@@ -142,14 +142,14 @@ impl Share<'_> {
         let meta = &self.quota["metadata"];
         let (called, uid) = (text(&meta["name"]), text(&meta["uid"]));
         let (cluster, namespace) = (&review.target.cluster, &review.target.namespace);
-        let resource = review.target.kind.storage();
+        let kind = &review.target.kind;
         let known = hard(self.quota, "status");
         let limited = hard(self.quota, "spec").into_iter();
         let limited: Amounts =
-            limited.filter(|(name, _)| quota::counted(name).as_ref() == Some(resource)).collect();
+            limited.filter(|(name, _)| quota::is_about(name, kind.storage(), Some(kind))).collect();
         let held: BTreeSet<&str> =
             limited.keys().filter(|name| known.contains_key(*name)).map(String::as_str).collect();
-        if let Some(unsaid) = review.target.kind.strategy.unsaid_for_quota(&held, object) {
+        if let Some(unsaid) = kind.strategy.unsaid_for_quota(&held, object) {
             return Err(Refusal::forbidden(format!("failed quota: {called}: {unsaid}")));
         }
         let (mut claims, mut exceeded) = (Claims::default(), Vec::new());
