@@ -69,8 +69,8 @@ impl ResourceQuotas {
 
 /// What a quota allows.
 fn hard(quota: &Value) -> Amounts {
-    let said = quota["spec"]["hard"].as_object().into_iter().flatten();
-    said.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
+    let hard = quota["spec"]["hard"].as_object().into_iter().flatten();
+    hard.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
 }
 
 /// What an object takes of it.
@@ -159,12 +159,13 @@ impl Controller for ResourceQuotas {
         self.set_right(&stored, &used, &*now).await?;
         let status = json!({"hard": texts(&hard(&quota)), "used": texts(&used)});
         // As it was read: a name that is new meanwhile was not counted.
-        let say = |mut value: Value| {
+        let with_status = |mut value: Value| {
             value["status"] = status.clone();
             Ok(value)
         };
-        let said = self.client.modify_at(&self.quotas, &stored, Some("status"), say).await;
-        said.map_err(Error::api("say what is used of a quota"))?;
+        let written =
+            self.client.modify_at(&self.quotas, &stored, Some("status"), with_status).await;
+        written.map_err(Error::api("say what is used of a quota"))?;
         Ok(None)
     }
 }

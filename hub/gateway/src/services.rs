@@ -145,13 +145,13 @@ impl Services {
                 realms.get(&cluster).and_then(|realm| realm.services.get(&name)).cloned()
             };
             // Nobody waits meanwhile: a Service may have thousands of endpoints.
-            let told = service.and_then(|service| service.record_for(&cluster));
+            let record = service.and_then(|service| service.record_for(&cluster));
             let key = service_key(&cluster, &name.0, &name.1);
             let mut realms = self.0.lock();
             let Some(realm) = realms.get_mut(&cluster) else { continue };
             let set = Arc::make_mut(&mut realm.shared);
-            let concerned = match told {
-                Some(told) => set.put(&key, told),
+            let concerned = match record {
+                Some(record) => set.put(&key, record),
                 None => set.remove(&key),
             };
             let before = all.entry(cluster).or_insert(Concerned::Nobody);

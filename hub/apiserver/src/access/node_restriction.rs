@@ -136,9 +136,9 @@ fn claim(write: &NodeWrite<'_>) -> Judged {
             meta.retain(|key, _| key != "resourceVersion" && key != "managedFields");
         }
         if let Some(status) = rest.get_mut("status").and_then(Value::as_object_mut) {
-            let told =
+            let reported =
                 ["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"];
-            status.retain(|key, _| !told.contains(&key.as_str()));
+            status.retain(|key, _| !reported.contains(&key.as_str()));
         }
         rest
     };

@@ -72,12 +72,12 @@ pub fn hashes(references: &[Reference]) -> Option<String> {
 pub(super) fn value<'a>(work: &'a Value, of: &Value, name: &str) -> &'a Value {
     static NOTHING: Value = Value::Null;
     let all = work["status"]["resourceStatus"]["manifests"].as_array().into_iter().flatten();
-    let is = |told: &&Value| {
+    let is = |manifest: &&Value| {
         let keys = ["group", "resource", "name", "namespace"];
         let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
-        keys.iter().all(|key| text(&told["resourceMeta"], key) == text(of, key))
+        keys.iter().all(|key| text(&manifest["resourceMeta"], key) == text(of, key))
     };
-    let values = all.into_iter().find(is).map(|told| &told["statusFeedback"]["values"]);
+    let values = all.into_iter().find(is).map(|manifest| &manifest["statusFeedback"]["values"]);
     let mut values = values.and_then(Value::as_array).into_iter().flatten();
     values.find(|it| it["name"] == name).map_or(&NOTHING, |it| &it["fieldValue"])
 }
@@ -128,8 +128,8 @@ fn configs(manifests: &[&Value], template: &Value) -> Vec<Value> {
     let workloads = manifests.iter().filter_map(|it| Some((it, Workload::of(it)?)));
     let mut out: Vec<Value> =
         workloads.map(|(it, workload)| watched(it, workload.plural)).collect();
-    let said = template["agentSpec"]["manifestConfigs"].as_array().into_iter().flatten();
-    for config in said {
+    let configs = template["agentSpec"]["manifestConfigs"].as_array().into_iter().flatten();
+    for config in configs {
         let same = |it: &&mut Value| it["resourceIdentifier"] == config["resourceIdentifier"];
         let Some(own) = out.iter_mut().find(same) else {
             out.push(config.clone());
@@ -191,13 +191,13 @@ mod tests {
         let hooks = hooks(&all).unwrap();
         assert_eq!(hooks["workload"]["manifests"][0]["kind"], "Job");
         assert!(super::hooks(&[named("v1", "Pod", "x")]).is_none());
-        let told = |complete: &str| {
+        let work = |complete: &str| {
             let meta = json!({"group": "batch", "resource": "jobs", "name": "a", "namespace": "n"});
             let values = json!([{"name": "JobComplete", "fieldValue": {"type": "String", "string": complete}}]);
             json!({"spec": hooks, "status": {"conditions": [{"type": "Available", "status": "True"}],
                 "resourceStatus": {"manifests": [{"resourceMeta": meta, "statusFeedback": {"values": values}}]}}})
         };
-        assert!(hooks_are_done(&told("True")) && !hooks_are_done(&told("False")));
+        assert!(hooks_are_done(&work("True")) && !hooks_are_done(&work("False")));
         assert!(!hooks_are_done(&json!({"spec": hooks})));
     }
 }

@@ -48,12 +48,12 @@ pub fn of_work(add_on: &str, manifests: &[Value], work: Option<&Value>) -> Healt
     }
     let workloads = manifests.iter().filter_map(|it| Some((it, Workload::of(it)?)));
     let probed: Vec<_> = workloads.filter(|(it, workload)| !workload.rests(it)).collect();
-    let told: Vec<_> =
+    let probes: Vec<_> =
         probed.iter().filter_map(|(it, workload)| counted(it, workload, work)).collect();
-    if !probed.is_empty() && told.is_empty() {
+    if !probed.is_empty() && probes.is_empty() {
         return Health::new("Unknown", "NoProbeResult", "Probe results are not returned");
     }
-    if let Some(wrong) = told.into_iter().find_map(Result::err) {
+    if let Some(wrong) = probes.into_iter().find_map(Result::err) {
         let text = format!("Probe addon unavailable with err {wrong}");
         return Health::new("False", "ProbeUnavailable", text);
     }

@@ -104,12 +104,12 @@ pub(super) fn unsaid(names: &BTreeSet<&str>, pod: &Value) -> Option<String> {
             }
         }
     }
-    let told = missing.iter().map(|(name, containers)| {
+    let missing = missing.iter().map(|(name, containers)| {
         let containers: Vec<&str> = containers.iter().copied().collect();
         format!("{name} for: {}", containers.join(","))
     });
-    let told: Vec<String> = told.collect();
-    (!told.is_empty()).then(|| format!("must specify {}", told.join("; ")))
+    let missing: Vec<String> = missing.collect();
+    (!missing.is_empty()).then(|| format!("must specify {}", missing.join("; ")))
 }
 
 #[cfg(test)]
