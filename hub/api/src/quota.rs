@@ -2,46 +2,54 @@
 //!
 //! Guarantees:
 //! - each name of a quota is about one resource, and an object counts for those of its own alone
-//!   (`a_name_is_about_one_resource`).
+//!   (`a_name_is_about_one_resource`), whatever kinds there are (`no_two_kinds_answer_to_a_name`);
+//! - what is gone is known by `count/` alone (`a_kind_that_is_gone_is_counted_by_count_alone`).
 
 use std::collections::BTreeMap;
 
 use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::quantity::{Format, Quantity};
+use freewheel_hub_schema::registry::Registry;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 /// In a name that is about the claims of one storage class, between that and what is counted.
 pub(crate) const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
 
-/// The resource that a name of a quota is about.
+/// Whether a name of a quota is about storage, which claims ask for, whatever else it begins with.
+pub(crate) fn is_of_storage(name: &str) -> bool {
+    name == "requests.storage" || name.contains(OF_CLASS)
+}
+
+/// The resource that a name of a quota is about, in a cluster with these kinds.
 #[must_use]
-pub fn counted(name: &str) -> Option<Resource> {
-    if let Some(counted) = name.strip_prefix("count/") {
-        let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
-        return Some(Resource::new(group, plural));
+pub fn counted(name: &str, registry: &Registry) -> Option<Resource> {
+    by_count(name).or_else(|| {
+        let kind = registry.all().find(|kind| is_name_of(kind, name))?;
+        Some(kind.storage().clone())
+    })
+}
+
+/// Whether a name of a quota is about objects of this resource; by `count/` alone when their kind is gone.
+#[must_use]
+pub fn is_about(name: &str, resource: &Resource, kind: Option<&Kind>) -> bool {
+    match by_count(name) {
+        Some(counted) => counted == *resource,
+        None => kind.is_some_and(|kind| is_name_of(kind, name)),
     }
-    let claims = Resource::new("", "persistentvolumeclaims");
-    if name == "requests.storage" || name.contains(OF_CLASS) {
-        return Some(claims);
-    }
-    let plural = match name {
-        "configmaps"
-        | "persistentvolumeclaims"
-        | "pods"
-        | "replicationcontrollers"
-        | "resourcequotas"
-        | "secrets"
-        | "services" => name,
-        "services.nodeports" | "services.loadbalancers" => "services",
-        "cpu" | "memory" | "ephemeral-storage" => "pods",
-        other => {
-            let compute = ["requests.", "limits.", "hugepages-"];
-            compute.iter().any(|start| other.starts_with(start)).then_some("pods")?
-        }
-    };
-    Some(Resource::new("", plural))
+}
+
+/// `count/deployments.apps`
+fn by_count(name: &str) -> Option<Resource> {
+    let counted = name.strip_prefix("count/")?;
+    let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
+    Some(Resource::new(group, plural))
+}
+
+fn is_name_of(kind: &Kind, name: &str) -> bool {
+    let by_plural = kind.has(Trait::CountedByPlural) && kind.storage().plural() == name;
+    by_plural || kind.strategy.is_quota_name(name)
 }
 
 /// Whether the quota is about objects like this one.
@@ -95,7 +103,7 @@ fn counters() -> Resource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::find;
+    use crate::kinds::{all, find, registry};
 
     fn kind(plural: &str) -> Option<&'static Kind> {
         find("", "v1", plural).map(|kind| &**kind)
@@ -107,6 +115,8 @@ mod tests {
 
     #[test]
     fn a_name_is_about_one_resource() {
+        let root = registry(&ClusterName::root());
+        let counted = |name: &str| counted(name, &root);
         let pods = Resource::new("", "pods");
         for (name, resource) in [
             ("pods", pods.clone()),
@@ -118,6 +128,11 @@ mod tests {
                 "gold.storageclass.storage.k8s.io/requests.storage",
                 Resource::new("", "persistentvolumeclaims"),
             ),
+            (
+                "requests.storageclass.storage.k8s.io/persistentvolumeclaims",
+                Resource::new("", "persistentvolumeclaims"),
+            ),
+            ("configmaps", Resource::new("", "configmaps")),
             ("services.nodeports", Resource::new("", "services")),
             ("count/deployments.apps", Resource::new("apps", "deployments")),
         ] {
@@ -130,6 +145,8 @@ mod tests {
         let of_pods = kind("pods");
         let used = usage(&pods, of_pods, &asks);
         assert!(used.keys().all(|name| counted(name).as_ref() == Some(&pods)));
+        assert!(used.keys().all(|name| is_about(name, &pods, of_pods)));
+        assert!(!is_about("services", &pods, of_pods));
         assert_eq!(used["requests.cpu"].to_string(), "500m");
         assert_eq!(used["limits.cpu"].to_string(), "1");
         assert_eq!(used["requests.example.com/gpu"].to_string(), "1");
@@ -141,6 +158,47 @@ mod tests {
         let used = usage(&services, kind("services"), &service);
         assert_eq!(used["services.nodeports"].to_string(), "2");
         assert_eq!(used["services.loadbalancers"].to_string(), "1");
+    }
+
+    #[test]
+    fn no_two_kinds_answer_to_a_name() {
+        for (name, resource) in [
+            ("configmaps", "configmaps"),
+            ("cpu", "pods"),
+            ("ephemeral-storage", "pods"),
+            ("gold.storageclass.storage.k8s.io/requests.storage", "persistentvolumeclaims"),
+            ("hugepages-2Mi", "pods"),
+            ("limits.cpu", "pods"),
+            ("memory", "pods"),
+            ("persistentvolumeclaims", "persistentvolumeclaims"),
+            ("pods", "pods"),
+            ("replicationcontrollers", "replicationcontrollers"),
+            ("requests.cpu", "pods"),
+            ("requests.example.com/gpu", "pods"),
+            ("requests.storage", "persistentvolumeclaims"),
+            ("resourcequotas", "resourcequotas"),
+            ("secrets", "secrets"),
+            ("services", "services"),
+            ("services.loadbalancers", "services"),
+            ("services.nodeports", "services"),
+        ] {
+            let named = all().iter().filter(|kind| is_name_of(kind, name));
+            let named: Vec<_> = named.map(|kind| kind.storage().as_str()).collect();
+            assert_eq!(named, [resource], "{name}");
+        }
+        for name in ["deployments", "events", "storage", "services.clusterips"] {
+            assert!(!all().iter().any(|kind| is_name_of(kind, name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_gone_is_counted_by_count_alone() {
+        let widgets = Resource::new("example.com", "widgets");
+        assert!(is_about("count/widgets.example.com", &widgets, None));
+        assert!(!is_about("widgets", &widgets, None));
+        assert!(!is_about("count/widgets", &widgets, None));
+        let root = registry(&ClusterName::root());
+        assert_eq!(counted("count/widgets.example.com", &root), Some(widgets));
     }
 
     #[test]

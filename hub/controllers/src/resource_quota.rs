@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::quota;
 use freewheel_hub_schema::kind::{Kind, Trait};
-use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_schema::quantity::Quantity;
 use freewheel_hub_schema::registry::{Registries, Registry};
 use freewheel_hub_store::{Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
@@ -69,8 +69,8 @@ impl ResourceQuotas {
 
 /// What a quota allows.
 fn hard(quota: &Value) -> Amounts {
-    let said = quota["spec"]["hard"].as_object().into_iter().flatten();
-    said.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
+    let hard = quota["spec"]["hard"].as_object().into_iter().flatten();
+    hard.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
 }
 
 /// What an object takes of it.
@@ -86,12 +86,12 @@ fn share(quota: &Value, hard: &Amounts, kind: Option<&Kind>, object: &Stored) ->
 /// What all objects of its namespace take of it.
 fn used(quota: &Value, key: &Key, registry: &Registry, now: &dyn Snapshot) -> Amounts {
     let hard = hard(quota);
-    let known = hard.iter().filter_map(|(name, most)| Some((name, most, quota::counted(name)?)));
-    let mut used: Amounts = known
-        .clone()
-        .map(|(name, most, _)| (name.clone(), Quantity::of_milli(0, most.format())))
-        .collect();
-    let resources: BTreeSet<Resource> = known.map(|(.., resource)| resource).collect();
+    let (mut used, mut resources) = (Amounts::new(), BTreeSet::new());
+    for (name, most) in &hard {
+        let Some(resource) = quota::counted(name, registry) else { continue };
+        used.insert(name.clone(), Quantity::of_milli(0, most.format()));
+        resources.insert(resource);
+    }
     for resource in resources {
         let kind = registry.by_storage(&resource).map(|kind| &**kind);
         let (cluster, namespace) = (Some(key.cluster.clone()), Some(key.namespace.clone()));
@@ -142,8 +142,7 @@ impl Controller for ResourceQuotas {
             }
             let Ok(quota) = stored.object.value() else { return false };
             let hard = hard(&quota);
-            let counts =
-                hard.keys().any(|name| quota::counted(name).as_ref() == Some(&key.resource));
+            let counts = hard.keys().any(|name| quota::is_about(name, &key.resource, kind));
             let taken = |object: &Option<Arc<Stored>>| {
                 object.as_ref().map(|object| share(&quota, &hard, kind, object)).unwrap_or_default()
             };
@@ -160,12 +159,13 @@ impl Controller for ResourceQuotas {
         self.set_right(&stored, &used, &*now).await?;
         let status = json!({"hard": texts(&hard(&quota)), "used": texts(&used)});
         // As it was read: a name that is new meanwhile was not counted.
-        let say = |mut value: Value| {
+        let with_status = |mut value: Value| {
             value["status"] = status.clone();
             Ok(value)
         };
-        let said = self.client.modify_at(&self.quotas, &stored, Some("status"), say).await;
-        said.map_err(Error::api("say what is used of a quota"))?;
+        let written =
+            self.client.modify_at(&self.quotas, &stored, Some("status"), with_status).await;
+        written.map_err(Error::api("say what is used of a quota"))?;
         Ok(None)
     }
 }

@@ -64,8 +64,9 @@ impl Concerns {
         self.0.keys().cloned().chain(internal).chain([nodes()]).map(all).collect()
     }
 
-    fn bound(&self) -> impl Iterator<Item = &Resource> {
-        self.0.iter().filter(|(_, whom)| **whom == Concern::ItsNode).map(|(resource, _)| resource)
+    /// The storages of kinds that concern these.
+    fn of(&self, whom: Concern) -> impl Iterator<Item = &Resource> {
+        self.0.iter().filter(move |(_, its)| **its == whom).map(|(resource, _)| resource)
     }
 }
 
@@ -201,7 +202,7 @@ impl ChangeFanout {
         {
             let mut pods = self.pods.lock();
             *pods = BoundPods::default();
-            let bound = self.concerns.bound().flat_map(|resource| {
+            let bound = self.concerns.of(Concern::ItsNode).flat_map(|resource| {
                 let scope = all(resource.clone());
                 snapshot.range(&scope, None).collect::<Vec<_>>()
             });
@@ -212,7 +213,8 @@ impl ChangeFanout {
             }
         }
         self.ranges.rebuild(snapshot);
-        self.services.translate(self.services.rebuild(snapshot));
+        let reached = self.concerns.of(Concern::Everybody).cloned().map(all);
+        self.services.translate(self.services.rebuild(snapshot, reached));
         let everything = Changes { everything: true, ..Changes::default() };
         self.raise_all(&everything, Some(snapshot.revision()));
     }
@@ -380,4 +382,17 @@ fn note_node(key: &Key, news: &mut PendingChanges) {
 
 fn all(resource: Resource) -> Scope {
     Scope { resource, cluster: None, namespace: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_made_of_what_concerns_everybody() {
+        let concerns = Concerns::default();
+        let storages = |whom| concerns.of(whom).map(Resource::as_str).collect::<Vec<_>>();
+        assert_eq!(storages(Concern::Everybody), ["endpointslices.discovery.k8s.io", "services"]);
+        assert_eq!(storages(Concern::ItsNode), ["pods"]);
+    }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use freewheel_hub_plan::{Concerned, ServiceRecord, ServiceSet, StoredObject, service_key};
 use freewheel_hub_schema::namespace::NamespaceName;
-use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -116,23 +115,23 @@ impl Services {
         touched.extend(names);
     }
 
-    /// Reads all of them anew. What was told before, and what is to be, is to be translated.
-    pub(crate) fn rebuild(&self, snapshot: &dyn Snapshot) -> Touched {
+    /// Reads all that is in these scopes anew. What was told before, and what is to be, is to be translated.
+    pub(crate) fn rebuild(
+        &self,
+        snapshot: &dyn Snapshot,
+        scopes: impl Iterator<Item = Scope>,
+    ) -> Touched {
         let mut realms = self.0.lock();
         let mut touched = Touched::new();
         for (cluster, realm) in realms.iter_mut() {
             let old = std::mem::take(&mut realm.services).into_keys();
             touched.extend(old.map(|name| (cluster.clone(), name)));
         }
-        for (group, plural) in [("", "services"), ("discovery.k8s.io", "endpointslices")] {
-            let resource = Resource::new(group, plural);
-            let all = Scope { resource, cluster: None, namespace: None };
-            for stored in snapshot.range(&all, None) {
-                let Some(name) = about(&stored) else { continue };
-                let cluster = stored.key.cluster.clone();
-                realms.entry(cluster.clone()).or_default().put(name.clone(), &stored);
-                touched.insert((cluster, name));
-            }
+        for stored in scopes.flat_map(|scope| snapshot.range(&scope, None)) {
+            let Some(name) = about(&stored) else { continue };
+            let cluster = stored.key.cluster.clone();
+            realms.entry(cluster.clone()).or_default().put(name.clone(), &stored);
+            touched.insert((cluster, name));
         }
         touched
     }
@@ -146,13 +145,13 @@ impl Services {
                 realms.get(&cluster).and_then(|realm| realm.services.get(&name)).cloned()
             };
             // Nobody waits meanwhile: a Service may have thousands of endpoints.
-            let told = service.and_then(|service| service.record_for(&cluster));
+            let record = service.and_then(|service| service.record_for(&cluster));
             let key = service_key(&cluster, &name.0, &name.1);
             let mut realms = self.0.lock();
             let Some(realm) = realms.get_mut(&cluster) else { continue };
             let set = Arc::make_mut(&mut realm.shared);
-            let concerned = match told {
-                Some(told) => set.put(&key, told),
+            let concerned = match record {
+                Some(record) => set.put(&key, record),
                 None => set.remove(&key),
             };
             let before = all.entry(cluster).or_insert(Concerned::Nobody);
@@ -178,7 +177,7 @@ impl Services {
 #[cfg(test)]
 mod tests {
     use freewheel_hub_plan::Scope as Told;
-    use freewheel_hub_schema::object::{Header, Key, Object};
+    use freewheel_hub_schema::object::{Header, Key, Object, Resource};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{Operation, Store as _, Txn};
     use freewheel_link::plan::ServiceV1;
@@ -194,6 +193,14 @@ mod tests {
         let header = Header { labels: labels.unwrap_or_default(), ..Header::default() };
         let object = Object { header, body: value.to_string().into() };
         Arc::new(Stored { key, object, revision, created: 1 })
+    }
+
+    fn scopes() -> impl Iterator<Item = Scope> {
+        let all = [("", "services"), ("discovery.k8s.io", "endpointslices")];
+        all.into_iter().map(|(group, plural)| {
+            let resource = Resource::new(group, plural);
+            Scope { resource, cluster: None, namespace: None }
+        })
     }
 
     fn service(revision: u64, port: u16) -> Arc<Stored> {
@@ -261,14 +268,16 @@ mod tests {
         happens(&services, None, Some(&service(3, 80)));
         let before = services.of(&ClusterName::root()).of(Told::All).version();
         let store = MemoryStore::with_incarnation(1);
-        assert!(services.translate(services.rebuild(&*store.snapshot())).len() == 1, "it is gone");
-        let Stored { key, object, .. } = &*service(0, 81);
-        let operations = vec![Operation::Put(key.clone(), object.clone())];
+        let rebuilt = services.rebuild(&*store.snapshot(), scopes());
+        assert_eq!(services.translate(rebuilt).len(), 1, "it is gone");
+        let put = |stored: &Stored| Operation::Put(stored.key.clone(), stored.object.clone());
+        let operations = vec![put(&service(0, 81)), put(&slice(0, "10.64.0.2"))];
         store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
-        services.translate(services.rebuild(&*store.snapshot()));
+        services.translate(services.rebuild(&*store.snapshot(), scopes()));
         let now = services.of(&ClusterName::root());
         let way = now.of(Told::All).way(now.of(Told::All), before).unwrap();
         assert_eq!((way.put.len(), way.remove.len()), (1, 0));
         assert_eq!(records(&services)[0].ports[0].port, 81);
+        assert_eq!(records(&services)[0].endpoints.len(), 1, "its slice was read, too");
     }
 }

@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::GROUP;
 use crate::binding::Body;
+use crate::rbac_kind::{KINDS, RbacForm, RbacKind};
 use crate::rights::{ClusterRights, Rules};
 use crate::rule::PolicyRule;
 
@@ -49,8 +49,7 @@ struct Upkeep {
 /// The storage of roles and bindings.
 #[must_use]
 pub fn resources() -> [Resource; 4] {
-    ["clusterroles", "clusterrolebindings", "roles", "rolebindings"]
-        .map(|plural| Resource::new(GROUP, plural))
+    KINDS.each_ref().map(RbacKind::storage)
 }
 
 fn scopes() -> Vec<Scope> {
@@ -127,16 +126,15 @@ fn apply(clusters: &mut Clusters, event: &Event, rules: &mut KnownRules) {
 }
 
 fn set(clusters: &mut Clusters, key: &Key, stored: Option<&Stored>, rules: &mut KnownRules) {
+    let Some(kind) = RbacKind::stored_in(&key.resource) else { return };
     let cluster = clusters.get(&key.cluster);
     let mut cluster = cluster.map(|it| (**it).clone()).unwrap_or_default();
     let (namespace, name) = (&*key.namespace, &key.name);
-    let is_role = matches!(key.resource.plural(), "roles" | "clusterroles");
-    cluster.change(namespace, |place| {
-        if is_role {
-            place.set_role(name, stored.and_then(|stored| rules.of(stored)));
-        } else {
+    cluster.change(namespace, |rights| match kind.form {
+        RbacForm::Role => rights.set_role(name, stored.and_then(|stored| rules.of(stored))),
+        RbacForm::Binding => {
             let binding = stored.and_then(typed::<Body>);
-            place.set_binding(name, binding.and_then(|body| body.binding(namespace, name)));
+            rights.set_binding(name, binding.and_then(|body| body.binding(namespace, name)));
         }
     });
     if cluster.is_empty() {
@@ -213,7 +211,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Request, Who};
+    use crate::{GROUP, Request, Who};
 
     const READ: &str = "read";
 

@@ -1,6 +1,7 @@
 //! Role-based access control: who was given what, found by who asks.
 //!
 //! ```text
+//! rbac_kind  the kinds that these are objects of
 //! rule       one PolicyRule: what it allows
 //! cover      which rights others lack: nobody gives away what they do not have
 //! binding    who is given which role
@@ -23,6 +24,7 @@ mod binding;
 mod cover;
 mod index;
 pub mod policy;
+mod rbac_kind;
 pub mod reconcile;
 mod rights;
 mod rule;
@@ -30,6 +32,7 @@ mod rule;
 pub use binding::{Binding, RoleRef, Subject, service_account_name, split_service_account_name};
 pub use cover::{compact, missing};
 pub use index::{Index, IndexedStore, resources};
+pub use rbac_kind::{KINDS, RbacForm, RbacKind};
 pub use rights::{ClusterRights, Given, NoSuchRole, Who};
 pub use rule::{PolicyRule, Request};
 

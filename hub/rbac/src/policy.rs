@@ -14,6 +14,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::rbac_kind::RbacKind;
+
 static EVERY_CLUSTER: LazyLock<Vec<PolicyObject>> =
     LazyLock::new(|| read(include_str!("../policy/every-cluster.json")));
 static ROOT: LazyLock<Vec<PolicyObject>> = LazyLock::new(|| {
@@ -26,8 +28,8 @@ static ROOT: LazyLock<Vec<PolicyObject>> = LazyLock::new(|| {
 /// One role or binding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyObject {
-    /// `clusterroles`, `clusterrolebindings`, `roles` or `rolebindings`
-    pub plural: &'static str,
+    /// What it is one of.
+    pub kind: &'static RbacKind,
     /// Its namespace; empty for none.
     pub namespace: String,
     /// Its name.
@@ -50,26 +52,21 @@ fn read(text: &str) -> Vec<PolicyObject> {
 
 fn object(mut value: Value) -> Option<PolicyObject> {
     let kind = value.as_object_mut()?.remove("kind")?;
-    let plural = match kind.as_str()? {
-        "ClusterRole" => "clusterroles",
-        "ClusterRoleBinding" => "clusterrolebindings",
-        "Role" => "roles",
-        "RoleBinding" => "rolebindings",
-        _ => return None,
-    };
+    let kind = RbacKind::named(kind.as_str()?)?;
     let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default().to_owned();
-    Some(PolicyObject { plural, namespace: text("namespace"), name: text("name"), value })
+    Some(PolicyObject { kind, namespace: text("namespace"), name: text("name"), value })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rbac_kind::RbacForm;
 
     #[test]
     fn every_cluster_has_its_policy() {
         assert_eq!((of(false).count(), of(true).count()), (21, 141));
         for object in of(true) {
-            let is_role = matches!(object.plural, "roles" | "clusterroles");
+            let is_role = object.kind.form == RbacForm::Role;
             assert_eq!(object.value.get("roleRef").is_none(), is_role, "{}", object.name);
             let annotation = &object.value["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"];
             assert_eq!(annotation, "true", "{}", object.name);

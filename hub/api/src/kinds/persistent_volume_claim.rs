@@ -12,7 +12,7 @@ use super::accessors::{AGE, NAME, age, child, column, name, text, text_or, wide}
 use super::field_value::FieldValue;
 use super::pod_spec::requirements::{self, Amounts};
 use super::volume_claim_spec::{self as claim_spec, CLASS_ANNOTATION, modes_cell};
-use crate::quota::OF_CLASS;
+use crate::quota::{OF_CLASS, is_of_storage};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -130,6 +130,10 @@ impl Strategy for Rules {
             age(object, now),
             text_or(object, "/spec/volumeMode", "<unset>").into(),
         ]
+    }
+
+    fn is_quota_name(&self, name: &str) -> bool {
+        name == "persistentvolumeclaims" || is_of_storage(name)
     }
 
     fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {

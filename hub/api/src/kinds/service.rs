@@ -158,6 +158,10 @@ impl Strategy for Rules {
         ]
     }
 
+    fn is_quota_name(&self, name: &str) -> bool {
+        quota::is_name(name)
+    }
+
     fn quota_usage(&self, object: &Value) -> BTreeMap<String, Quantity> {
         quota::usage(object)
     }

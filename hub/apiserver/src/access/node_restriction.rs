@@ -6,6 +6,7 @@
 //! tokens    of the accounts of its pods, bound to them, for those whom they name
 //! ```
 //!
+//! Which of these rules holds of a kind, its traits say (`node_restriction/node_rule.rs`).
 //! Whether it may write such objects at all, the authorizer for nodes says (`authz/node.rs`); this one is asked about
 //! whoever is a node, whatever else they may. The gateway, which writes for devices, is not asked about.
 //!
@@ -14,6 +15,7 @@
 //! - a node gives itself no label that steers pods (`a_node_sets_no_label_that_others_decide_by`);
 //! - a token that a node gets is that of a pod of its own (`a_node_gets_tokens_of_its_own_pods_alone`).
 
+mod node_rule;
 mod nodes;
 mod pods;
 mod tokens;
@@ -30,6 +32,7 @@ use freewheel_link::identities::NODE_PREFIX;
 use serde_json::Value;
 
 use crate::authz::{Authorizers, LEASES, node_of, text};
+use node_rule::NodeRule;
 use write::{Judged, NodeWrite};
 
 /// Refuses what nodes have no business with.
@@ -77,18 +80,16 @@ impl NodeRestriction {
             return Err(Refusal::forbidden(why));
         }
         let write = NodeWrite { review, person, node, object };
-        match (review.target.kind.group(), review.target.kind.plural()) {
-            ("", "pods") => pods::admit(&write),
-            ("", "nodes") => nodes::admit(&write),
-            ("", "persistentvolumeclaims") => claim(&write),
-            ("", "serviceaccounts") => tokens::admit(&write, &self.authorizers).await,
-            ("coordination.k8s.io", "leases") => lease(&write),
-            ("storage.k8s.io", "csinodes") => {
-                write.is_own("can only access CSINode with the same name as the requesting node")
-            }
-            ("resource.k8s.io", "resourceslices") => slice(&write),
-            ("certificates.k8s.io", "certificatesigningrequests") => signing_request(&write),
-            _ => Ok(()),
+        let Some(rule) = NodeRule::of(&review.target.kind) else { return Ok(()) };
+        match rule {
+            NodeRule::Workload => pods::admit(&write),
+            NodeRule::Itself => nodes::admit(&write),
+            NodeRule::Claim => claim(&write),
+            NodeRule::Token => tokens::admit(&write, &self.authorizers).await,
+            NodeRule::Lease => lease(&write),
+            NodeRule::OwnName => own_name(&write),
+            NodeRule::NamesIt => names_it(&write),
+            NodeRule::Certificate => signing_request(&write),
         }
     }
 }
@@ -101,7 +102,12 @@ fn lease(write: &NodeWrite<'_>) -> Judged {
     write.is_own("can only access node lease with the same name as the requesting node")
 }
 
-fn slice(write: &NodeWrite<'_>) -> Judged {
+fn own_name(write: &NodeWrite<'_>) -> Judged {
+    let kind = write.review.target.kind.kind();
+    write.is_own(&format!("can only access {kind} with the same name as the requesting node"))
+}
+
+fn names_it(write: &NodeWrite<'_>) -> Judged {
     let does = match write.review.verb {
         Verb::Create => "create",
         Verb::Delete => "delete",
@@ -110,9 +116,10 @@ fn slice(write: &NodeWrite<'_>) -> Judged {
     if text(write.object, "/spec/nodeName") == Some(write.node) {
         return Ok(());
     }
-    let why =
-        format!("can only {does} ResourceSlice with the same NodeName as the requesting node");
-    Err(Refusal::forbidden(why))
+    let kind = write.review.target.kind.kind();
+    Err(Refusal::forbidden(format!(
+        "can only {does} {kind} with the same NodeName as the requesting node"
+    )))
 }
 
 /// Of a claim, a node tells what has become of it.
@@ -129,9 +136,9 @@ fn claim(write: &NodeWrite<'_>) -> Judged {
             meta.retain(|key, _| key != "resourceVersion" && key != "managedFields");
         }
         if let Some(status) = rest.get_mut("status").and_then(Value::as_object_mut) {
-            let told =
+            let reported =
                 ["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"];
-            status.retain(|key, _| !told.contains(&key.as_str()));
+            status.retain(|key, _| !reported.contains(&key.as_str()));
         }
         rest
     };

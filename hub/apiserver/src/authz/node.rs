@@ -64,7 +64,7 @@ type Judged = Result<(), Reason>;
 /// What is the same for all nodes.
 static EVERY_NODE: LazyLock<Vec<PolicyRule>> = LazyLock::new(|| {
     let of_nodes = |object: &&policy::PolicyObject| {
-        (object.plural, &*object.name) == ("clusterroles", "system:node")
+        (object.kind.plural, &*object.name) == ("clusterroles", "system:node")
     };
     let role = policy::of(true).find(of_nodes);
     let rules = role.map(|role| role.value["rules"].clone()).unwrap_or_default();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// What people may do to begin with, as every cluster gives it.
 pub async fn bootstrap(objects: &Objects, cluster: &ClusterName) {
     for role in policy::of(false).filter(|role| role.namespace.is_empty()) {
-        let kind = kinds::find("rbac.authorization.k8s.io", "v1", role.plural).unwrap();
+        let kind = kinds::find("rbac.authorization.k8s.io", "v1", role.kind.plural).unwrap();
         create_in(objects, cluster, (kind.api_version(), kind.kind()), role.value.clone()).await;
     }
 }

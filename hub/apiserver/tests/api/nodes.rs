@@ -244,6 +244,23 @@ async fn a_node_makes_leases_and_csi_nodes_of_its_own_name_alone() {
 }
 
 #[tokio::test]
+async fn a_node_makes_slices_that_name_it_alone() {
+    let hub = hub().await;
+    let pi = node(&hub, "pi-7");
+    let pool = json!({"name": "p", "generation": 1, "resourceSliceCount": 1});
+    let slice = |node: &str| {
+        json!({"metadata": {"name": format!("of-{node}")},
+            "spec": {"driver": "gpu.example.com", "nodeName": node, "pool": pool}})
+    };
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    refused(
+        &pi.post(slices, &slice("pi-8")).await,
+        "can only create ResourceSlice with the same NodeName as the requesting node",
+    );
+    made(&pi.post(slices, &slice("pi-7")).await);
+}
+
+#[tokio::test]
 async fn a_node_makes_mirror_pods_of_its_own_alone() {
     let hub = hub().await;
     let pi = node(&hub, "pi-7");

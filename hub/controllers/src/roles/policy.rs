@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_objects::Propagation;
-use freewheel_hub_rbac::GROUP;
 use freewheel_hub_rbac::policy::{self, PolicyObject};
 use freewheel_hub_rbac::reconcile::{self, Step};
+use freewheel_hub_rbac::{GROUP, KINDS, RbacForm};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
@@ -36,7 +36,7 @@ pub struct BootstrapPolicy {
     client: Client,
     clusters: Arc<Kind>,
     namespaces: Arc<Kind>,
-    kinds: [Arc<Kind>; 4],
+    kinds: Vec<Arc<Kind>>,
 }
 
 impl BootstrapPolicy {
@@ -46,12 +46,10 @@ impl BootstrapPolicy {
             client,
             clusters: kind("cluster.open-cluster-management.io", "v1", "managedclusters")?,
             namespaces: kind("", "v1", "namespaces")?,
-            kinds: [
-                kind(GROUP, "v1", "clusterroles")?,
-                kind(GROUP, "v1", "clusterrolebindings")?,
-                kind(GROUP, "v1", "roles")?,
-                kind(GROUP, "v1", "rolebindings")?,
-            ],
+            kinds: KINDS
+                .iter()
+                .map(|one| kind(GROUP, "v1", one.plural))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -65,8 +63,9 @@ impl BootstrapPolicy {
         cluster: &ClusterName,
         wanted: &PolicyObject,
     ) -> Result<(), Error> {
-        let Some(kind) = self.kinds.iter().find(|kind| kind.plural() == wanted.plural) else {
-            return Err(Error::NoSuchKind(wanted.plural));
+        let plural = wanted.kind.plural;
+        let Some(kind) = self.kinds.iter().find(|kind| kind.plural() == plural) else {
+            return Err(Error::NoSuchKind(plural));
         };
         let key = key_of(kind, cluster, &wanted.namespace, &wanted.name);
         let done = match client.snapshot().get(&key) {
@@ -101,9 +100,9 @@ impl BootstrapPolicy {
         if reconcile::is_kept(&value) {
             return Ok(());
         }
-        let step = |value: &Value| match wanted.plural {
-            "roles" | "clusterroles" => reconcile::role(value, &wanted.value),
-            _ => reconcile::binding(value, &wanted.value),
+        let step = |value: &Value| match wanted.kind.form {
+            RbacForm::Role => reconcile::role(value, &wanted.value),
+            RbacForm::Binding => reconcile::binding(value, &wanted.value),
         };
         match step(&value) {
             Step::Keep => Ok(()),

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::configs::Reference;
-use super::template::is_workload;
+use super::hook::Hook;
+use super::workload::Workload;
 
-const HOOK: &str = "addon.open-cluster-management.io/addon-pre-delete";
-const HOOK_LABEL: &str = "open-cluster-management.io/addon-pre-delete";
 const ORPHAN: &str = "addon.open-cluster-management.io/deletion-orphan";
 
 /// What of the manifests is there while the add-on is, as a work's spec; nothing, when that is nothing.
 #[must_use]
 pub fn deployed(manifests: &[Value], template: &Value) -> Option<Value> {
-    let own: Vec<&Value> = manifests.iter().filter(|it| hook_resource(it).is_none()).collect();
+    let own: Vec<&Value> = manifests.iter().filter(|it| Hook::of(it).is_none()).collect();
     if own.is_empty() {
         return None;
     }
@@ -38,9 +37,9 @@ pub fn deployed(manifests: &[Value], template: &Value) -> Option<Value> {
 /// What is done before the add-on goes, as a work's spec; nothing, when that is nothing.
 #[must_use]
 pub fn hooks(manifests: &[Value]) -> Option<Value> {
-    let own: Vec<(&Value, &str)> =
-        manifests.iter().filter_map(|it| Some((it, hook_resource(it)?))).collect();
-    let config = |(manifest, resource): &(&Value, &str)| watched(manifest, resource);
+    let own: Vec<(&Value, &Hook)> =
+        manifests.iter().filter_map(|it| Some((it, Hook::of(it)?))).collect();
+    let config = |(manifest, hook): &(&Value, &Hook)| watched(manifest, hook.plural);
     let configs: Vec<Value> = own.iter().map(config).collect();
     let own: Vec<&Value> = own.into_iter().map(|(manifest, _)| manifest).collect();
     (!own.is_empty()).then(|| json!({"workload": {"manifests": own}, "manifestConfigs": configs}))
@@ -55,11 +54,8 @@ pub fn hooks_are_done(work: &Value) -> bool {
     let configs = work["spec"]["manifestConfigs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_done = |config: &Value| {
         let one = &config["resourceIdentifier"];
-        match one["resource"].as_str().unwrap_or_default() {
-            "jobs" => value(work, one, "JobComplete")["string"] == "True",
-            "pods" => value(work, one, "PodPhase")["string"] == "Succeeded",
-            _ => false,
-        }
+        let hook = Hook::of_resource(one["resource"].as_str().unwrap_or_default());
+        hook.is_some_and(|hook| value(work, one, hook.value)["string"] == hook.done)
     };
     is_there && !configs.is_empty() && configs.iter().all(is_done)
 }
@@ -76,26 +72,14 @@ pub fn hashes(references: &[Reference]) -> Option<String> {
 pub(super) fn value<'a>(work: &'a Value, of: &Value, name: &str) -> &'a Value {
     static NOTHING: Value = Value::Null;
     let all = work["status"]["resourceStatus"]["manifests"].as_array().into_iter().flatten();
-    let is = |told: &&Value| {
+    let is = |manifest: &&Value| {
         let keys = ["group", "resource", "name", "namespace"];
         let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
-        keys.iter().all(|key| text(&told["resourceMeta"], key) == text(of, key))
+        keys.iter().all(|key| text(&manifest["resourceMeta"], key) == text(of, key))
     };
-    let values = all.into_iter().find(is).map(|told| &told["statusFeedback"]["values"]);
+    let values = all.into_iter().find(is).map(|manifest| &manifest["statusFeedback"]["values"]);
     let mut values = values.and_then(Value::as_array).into_iter().flatten();
     values.find(|it| it["name"] == name).map_or(&NOTHING, |it| &it["fieldValue"])
-}
-
-/// The resource of a manifest that is a hook: a Job or a Pod that says so.
-fn hook_resource(manifest: &Value) -> Option<&'static str> {
-    let resource = match manifest["kind"].as_str()? {
-        "Job" => "jobs",
-        "Pod" => "pods",
-        _ => return None,
-    };
-    let meta = &manifest["metadata"];
-    let says = [("annotations", HOOK), ("labels", HOOK), ("labels", HOOK_LABEL)];
-    says.iter().any(|(map, key)| !meta[map][key].is_null()).then_some(resource)
 }
 
 fn is_orphaned(manifest: &Value) -> bool {
@@ -141,11 +125,11 @@ fn watched(manifest: &Value, resource: &str) -> Value {
 
 /// How manifests are treated: workloads are watched, and the template says the rest.
 fn configs(manifests: &[&Value], template: &Value) -> Vec<Value> {
-    let plural = |it: &Value| if it["kind"] == "Deployment" { "deployments" } else { "daemonsets" };
-    let workloads = manifests.iter().filter(|it| is_workload(it));
-    let mut out: Vec<Value> = workloads.map(|it| watched(it, plural(it))).collect();
-    let said = template["agentSpec"]["manifestConfigs"].as_array().into_iter().flatten();
-    for config in said {
+    let workloads = manifests.iter().filter_map(|it| Some((it, Workload::of(it)?)));
+    let mut out: Vec<Value> =
+        workloads.map(|(it, workload)| watched(it, workload.plural)).collect();
+    let configs = template["agentSpec"]["manifestConfigs"].as_array().into_iter().flatten();
+    for config in configs {
         let same = |it: &&mut Value| it["resourceIdentifier"] == config["resourceIdentifier"];
         let Some(own) = out.iter_mut().find(same) else {
             out.push(config.clone());
@@ -164,6 +148,8 @@ fn configs(manifests: &[&Value], template: &Value) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOOK: &str = "addon.open-cluster-management.io/addon-pre-delete";
 
     fn named(version: &str, kind: &str, annotation: &str) -> Value {
         json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a", "namespace": "n",
@@ -205,13 +191,13 @@ mod tests {
         let hooks = hooks(&all).unwrap();
         assert_eq!(hooks["workload"]["manifests"][0]["kind"], "Job");
         assert!(super::hooks(&[named("v1", "Pod", "x")]).is_none());
-        let told = |complete: &str| {
+        let work = |complete: &str| {
             let meta = json!({"group": "batch", "resource": "jobs", "name": "a", "namespace": "n"});
             let values = json!([{"name": "JobComplete", "fieldValue": {"type": "String", "string": complete}}]);
             json!({"spec": hooks, "status": {"conditions": [{"type": "Available", "status": "True"}],
                 "resourceStatus": {"manifests": [{"resourceMeta": meta, "statusFeedback": {"values": values}}]}}})
         };
-        assert!(hooks_are_done(&told("True")) && !hooks_are_done(&told("False")));
+        assert!(hooks_are_done(&work("True")) && !hooks_are_done(&work("False")));
         assert!(!hooks_are_done(&json!({"spec": hooks})));
     }
 }

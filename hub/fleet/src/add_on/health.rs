@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::agent::value;
-use super::template::is_workload;
+use super::workload::Workload;
 
 /// What is said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,35 +46,27 @@ pub fn of_work(add_on: &str, manifests: &[Value], work: Option<&Value>) -> Healt
         let text = available["message"].as_str().unwrap_or_default();
         return Health::new(status, "WorkNotApplied", text);
     }
-    let probed: Vec<&Value> = manifests.iter().filter(|it| is_probed(it)).collect();
-    let told: Vec<_> = probed.iter().filter_map(|it| counted(it, work)).collect();
-    if !probed.is_empty() && told.is_empty() {
+    let workloads = manifests.iter().filter_map(|it| Some((it, Workload::of(it)?)));
+    let probed: Vec<_> = workloads.filter(|(it, workload)| !workload.rests(it)).collect();
+    let probes: Vec<_> =
+        probed.iter().filter_map(|(it, workload)| counted(it, workload, work)).collect();
+    if !probed.is_empty() && probes.is_empty() {
         return Health::new("Unknown", "NoProbeResult", "Probe results are not returned");
     }
-    if let Some(wrong) = told.into_iter().find_map(Result::err) {
+    if let Some(wrong) = probes.into_iter().find_map(Result::err) {
         let text = format!("Probe addon unavailable with err {wrong}");
         return Health::new("False", "ProbeUnavailable", text);
     }
     Health::new("True", "ProbeAvailable", format!("{add_on} add-on is available."))
 }
 
-/// A Deployment without replicas is well whatever it says.
-fn is_probed(manifest: &Value) -> bool {
-    let rests = manifest["kind"] == "Deployment" && manifest["spec"]["replicas"] == 0;
-    is_workload(manifest) && !rests
-}
-
 /// Whether a workload has what it wants; nothing, when it has not told.
-fn counted(manifest: &Value, work: &Value) -> Option<Result<(), String>> {
-    let is_deployment = manifest["kind"] == "Deployment";
-    let (resource, wanted, ready) = if is_deployment {
-        ("deployments", "Replicas", "ReadyReplicas")
-    } else {
-        ("daemonsets", "DesiredNumberScheduled", "NumberReady")
-    };
+fn counted(manifest: &Value, workload: &Workload, work: &Value) -> Option<Result<(), String>> {
+    let resource = workload.plural;
     let (name, namespace) = (&manifest["metadata"]["name"], &manifest["metadata"]["namespace"]);
     let of = serde_json::json!({"group": "apps", "resource": resource, "name": name, "namespace": namespace});
-    let [wanted, ready] = [wanted, ready].map(|it| value(work, &of, it)["integer"].as_i64());
+    let [wanted, ready] =
+        [workload.wanted, workload.ready].map(|it| value(work, &of, it)["integer"].as_i64());
     if wanted.is_none() && ready.is_none() {
         return None;
     }
@@ -82,7 +74,6 @@ fn counted(manifest: &Value, work: &Value) -> Option<Result<(), String>> {
     let Some(wanted) = wanted else {
         return Some(Err("desiredNumberReplicas is not probed".to_owned()));
     };
-    let is_well = if is_deployment { wanted == 0 || 1 <= ready } else { ready == wanted };
     let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
     let wrong = || {
         let place = format!("{}/{}", text(namespace), text(name));
@@ -90,7 +81,7 @@ fn counted(manifest: &Value, work: &Value) -> Option<Result<(), String>> {
             "desiredNumberReplicas is {wanted} but readyReplica is {ready} for {resource} {place}"
         )
     };
-    Some(if is_well { Ok(()) } else { Err(wrong()) })
+    Some(if workload.is_well(wanted, ready) { Ok(()) } else { Err(wrong()) })
 }
 
 #[cfg(test)]

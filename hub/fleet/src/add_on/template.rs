@@ -12,6 +12,7 @@ use super::pods;
 use super::setting::{
     DEFAULT_NAMESPACE, HUB_KUBECONFIG, NotRendered, Setting, Variables, ca_bundle, set,
 };
+use super::workload::{WORKLOADS, Workload};
 
 /// The manifests of a template's spec on a cluster.
 ///
@@ -26,7 +27,7 @@ pub fn render(template: &Value, setting: &Setting<'_>) -> Result<Vec<Value>, Not
     for manifest in manifests.into_iter().flatten() {
         let mut manifest = manifest.clone();
         fill_in(&mut manifest, &variables);
-        if is_workload(&manifest) {
+        if Workload::of(&manifest).is_some() {
             pods.set_up(&mut manifest);
         }
         move_to(&mut manifest, namespace)?;
@@ -50,22 +51,11 @@ pub fn agent_namespace(template: &Value, config: &Value) -> String {
         return asked.to_owned();
     }
     let manifests = template.pointer("/agentSpec/workload/manifests").and_then(Value::as_array);
-    let first = |kind: &str| {
-        let mut all = manifests.into_iter().flatten();
-        let found = all.find(|it| is_workload(it) && it["kind"] == kind)?;
+    let first = |workload: &Workload| {
+        let found = manifests.into_iter().flatten().find(|it| workload.is(it))?;
         found.pointer("/metadata/namespace")?.as_str().map(str::to_owned)
     };
-    first("Deployment")
-        .or_else(|| first("DaemonSet"))
-        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
-}
-
-/// Whether it is something whose pods are set up, and whose health is looked at.
-#[must_use]
-pub fn is_workload(manifest: &Value) -> bool {
-    let version = manifest["apiVersion"].as_str().unwrap_or_default();
-    let kind = manifest["kind"].as_str().unwrap_or_default();
-    version.starts_with("apps/") && ["Deployment", "DaemonSet"].contains(&kind)
+    WORKLOADS.iter().find_map(first).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
 }
 
 /// The namespace that a configuration asks for.

@@ -82,13 +82,13 @@ impl Plugin for ResourceQuota {
         Ok(claims)
     }
 
-    fn release(&self, place: &ObjectRef, gone: &Value) -> Claims {
+    fn release(&self, target: &ObjectRef, gone: &Value) -> Claims {
         let mut claims = Claims::default();
-        if place.kind.has(Trait::SetsQuota) {
-            claims.count(quota::epoch(&place.cluster, &place.namespace), 1);
-            give_back(&mut claims, place, gone, hard(gone, "spec").keys());
-        } else if place.kind.has(Trait::HasContent) {
-            claims.give_back(quota::epoch(&place.cluster, &place.name));
+        if target.kind.has(Trait::SetsQuota) {
+            claims.count(quota::epoch(&target.cluster, &target.namespace), 1);
+            give_back(&mut claims, target, gone, hard(gone, "spec").keys());
+        } else if target.kind.has(Trait::HasContent) {
+            claims.give_back(quota::epoch(&target.cluster, &target.name));
         }
         claims
     }
@@ -99,19 +99,19 @@ fn changes(review: &Review<'_>, new: &Value) -> bool {
 }
 
 fn hard(quota: &Value, half: &str) -> Amounts {
-    let said = quota[half]["hard"].as_object().into_iter().flatten();
-    said.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
+    let hard = quota[half]["hard"].as_object().into_iter().flatten();
+    hard.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
 }
 
 fn give_back<'a>(
     claims: &mut Claims,
-    place: &ObjectRef,
+    target: &ObjectRef,
     quota: &Value,
     names: impl Iterator<Item = &'a String>,
 ) {
     let uid = quota["metadata"]["uid"].as_str().unwrap_or_default();
     for name in names {
-        claims.give_back(quota::counter(&place.cluster, &place.namespace, uid, name));
+        claims.give_back(quota::counter(&target.cluster, &target.namespace, uid, name));
     }
 }
 
@@ -142,14 +142,14 @@ impl Share<'_> {
         let meta = &self.quota["metadata"];
         let (called, uid) = (text(&meta["name"]), text(&meta["uid"]));
         let (cluster, namespace) = (&review.target.cluster, &review.target.namespace);
-        let resource = review.target.kind.storage();
+        let kind = &review.target.kind;
         let known = hard(self.quota, "status");
         let limited = hard(self.quota, "spec").into_iter();
         let limited: Amounts =
-            limited.filter(|(name, _)| quota::counted(name).as_ref() == Some(resource)).collect();
+            limited.filter(|(name, _)| quota::is_about(name, kind.storage(), Some(kind))).collect();
         let held: BTreeSet<&str> =
             limited.keys().filter(|name| known.contains_key(*name)).map(String::as_str).collect();
-        if let Some(unsaid) = review.target.kind.strategy.unsaid_for_quota(&held, object) {
+        if let Some(unsaid) = kind.strategy.unsaid_for_quota(&held, object) {
             return Err(Refusal::forbidden(format!("failed quota: {called}: {unsaid}")));
         }
         let (mut claims, mut exceeded) = (Claims::default(), Vec::new());
@@ -173,11 +173,11 @@ impl Share<'_> {
         if exceeded.is_empty() {
             return Ok(claims);
         }
-        let told = |of: fn(&Exceeded<'_>) -> Quantity| {
+        let joined = |of: fn(&Exceeded<'_>) -> Quantity| {
             let each = exceeded.iter().map(|one| format!("{}={}", one.0, of(one)));
             each.collect::<Vec<_>>().join(",")
         };
-        let [asked, used, most] = [told(|one| one.1), told(|one| one.2), told(|one| one.3)];
+        let [asked, used, most] = [joined(|one| one.1), joined(|one| one.2), joined(|one| one.3)];
         Err(Refusal::forbidden(format!(
             "exceeded quota: {called}, requested: {asked}, used: {used}, limited: {most}"
         )))

@@ -45,6 +45,10 @@ pub enum Trait {
     RunsOnNodes,
     /// Others run on it, once it is ready.
     RunsPods,
+    /// A node has the one of its name, and writes no other.
+    BelongsToNodeOfItsName,
+    /// A node has those that say so in `spec.nodeName`, and makes and takes away no others.
+    BelongsToNodeThatItNames,
     /// It asks for storage, and how much of that it may ask for may be limited.
     AsksForStorage,
     /// No quota counts it, as upstream: what happened is said of others, and is gone after an hour.

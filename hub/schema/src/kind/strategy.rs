@@ -140,6 +140,12 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether a name of a quota is about objects of this kind, beside `count/` and the plurals of
+    /// [`crate::kind::Trait::CountedByPlural`]. No other kind answers to it.
+    fn is_quota_name(&self, _name: &str) -> bool {
+        false
+    }
+
     /// What an object counts for in quotas of its namespace, by their names, beside one of its kind.
     fn quota_usage(&self, _object: &Value) -> BTreeMap<String, Quantity> {
         BTreeMap::new()

@@ -33,7 +33,7 @@ pub(crate) fn kind() -> Kind {
         .cluster_scoped()
         .columns(COLUMNS)
         .fields(["spec.driver", "spec.nodeName"])
-        .with(&[Trait::ShowsTheDeleted])
+        .with(&[Trait::BelongsToNodeThatItNames, Trait::ShowsTheDeleted])
         .without_effect(UNUSED)
 }
 

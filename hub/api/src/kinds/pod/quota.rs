@@ -8,10 +8,20 @@ use serde_json::{Value, json};
 
 use super::super::pod_spec::qos_class;
 use super::super::pod_spec::requirements::{self, Amounts};
+use crate::quota::is_of_storage;
 
 /// What pods have to say of themselves where there is a quota about it.
 const TO_BE_SAID: &[&str] =
     &["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+
+/// What nodes have and pods take of it, without saying whether they ask for it or are held to it.
+const OF_NODES: &[&str] = &["cpu", "memory", "ephemeral-storage"];
+
+/// Whether a name of a quota is about pods: how many, and what they take of nodes.
+pub(super) fn is_name(name: &str) -> bool {
+    let takes = ["requests.", "limits.", "hugepages-"].iter().any(|it| name.starts_with(it));
+    (name == "pods" || OF_NODES.contains(&name) || takes) && !is_of_storage(name)
+}
 
 /// What a pod counts for. One that has come to its end takes nothing any more.
 pub(super) fn usage(pod: &Value) -> Amounts {
@@ -94,12 +104,12 @@ pub(super) fn unsaid(names: &BTreeSet<&str>, pod: &Value) -> Option<String> {
             }
         }
     }
-    let told = missing.iter().map(|(name, containers)| {
+    let missing = missing.iter().map(|(name, containers)| {
         let containers: Vec<&str> = containers.iter().copied().collect();
         format!("{name} for: {}", containers.join(","))
     });
-    let told: Vec<String> = told.collect();
-    (!told.is_empty()).then(|| format!("must specify {}", told.join("; ")))
+    let missing: Vec<String> = missing.collect();
+    (!missing.is_empty()).then(|| format!("must specify {}", missing.join("; ")))
 }
 
 #[cfg(test)]

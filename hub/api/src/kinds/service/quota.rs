@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use freewheel_hub_schema::quantity::{Format, Quantity};
 use serde_json::Value;
 
+/// Whether a name of a quota is about Services.
+pub(super) fn is_name(name: &str) -> bool {
+    matches!(name, "services" | "services.nodeports" | "services.loadbalancers")
+}
+
 /// What a Service counts for, by the names of quotas.
 pub(super) fn usage(service: &Value) -> BTreeMap<String, Quantity> {
     let spec = &service["spec"];

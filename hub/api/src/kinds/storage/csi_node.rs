@@ -22,7 +22,12 @@ pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("storage.k8s.io", "v1", "CSINode"), "csinodes", Rules)
         .cluster_scoped()
         .columns(COLUMNS)
-        .with(&[Trait::CountsNoGeneration, Trait::NamesWhatItReplaces, Trait::ShowsTheDeleted])
+        .with(&[
+            Trait::BelongsToNodeOfItsName,
+            Trait::CountsNoGeneration,
+            Trait::NamesWhatItReplaces,
+            Trait::ShowsTheDeleted,
+        ])
         .without_effect(UNUSED)
 }
 
