@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Guarantees:
-//! - a declared length is checked before anything is allocated for it (`a_hostile_length_is_refused_before_its_body`);
+//! - a declared length is checked before anything is allocated for it (`a_hostile_length_is_refused_before_its_body`),
+//!   also against the bound of who reads (`a_reader_that_expects_little_refuses_more_before_its_body`);
 //! - memory grows only with bytes that have come (`a_stream_of_noise_ends_with_an_error_and_bounded_memory`);
 //! - what a long message took goes with it (`an_idle_reader_keeps_no_more_than_it_reads_at_once`), also where the next one
 //!   has begun (`what_has_begun_behind_a_long_message_keeps_none_of_it`);
@@ -34,8 +35,13 @@ const KEPT_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The declared length is beyond the bound.
-    #[error("a frame of {0} bytes is longer than the {FRAME_BODY_BYTES_MAX} allowed")]
-    TooLong(u64),
+    #[error("a frame of {length} bytes is longer than the {most} allowed")]
+    TooLong {
+        /// What was declared.
+        length: u64,
+        /// What is read here.
+        most: usize,
+    },
     /// The length is not the shortest form of a number.
     #[error("the frame's length is malformed")]
     BadLength,
@@ -68,7 +74,7 @@ impl FrameError {
 pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
     let body = postcard::to_stdvec(message).map_err(FrameError::Body)?;
     if FRAME_BODY_BYTES_MAX < body.len() {
-        return Err(FrameError::TooLong(body.len() as u64));
+        return Err(FrameError::TooLong { length: body.len() as u64, most: FRAME_BODY_BYTES_MAX });
     }
     let mut out = Vec::with_capacity(body.len() + 3);
     let mut left = body.len();
@@ -95,11 +101,19 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> {
 }
 
 /// Cuts frames out of bytes as they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
     /// Bytes of what the buffer lies in, with those before it.
     whole: usize,
+    /// The longest frame that is taken.
+    most: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), whole: 0, most: FRAME_BODY_BYTES_MAX }
+    }
 }
 
 impl Decoder {
@@ -113,7 +127,7 @@ impl Decoder {
     /// # Errors
     /// When the length is malformed or beyond the bound; the stream is of no use after that.
     pub fn next_body(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let Some((length, header)) = length(&self.buffer)? else { return Ok(None) };
+        let Some((length, header)) = length(&self.buffer, self.most)? else { return Ok(None) };
         if self.buffer.len() < header + length {
             return Ok(None);
         }
@@ -156,8 +170,8 @@ impl Decoder {
     }
 }
 
-/// The declared length and the bytes that it took, once they are all there.
-fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, FrameError> {
+/// The declared length, which is `most` at the most, and the bytes that it took, once they are all there.
+fn length(bytes: &[u8], most: usize) -> Result<Option<(usize, usize)>, FrameError> {
     let mut value: u64 = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         if index == 9 && 1 < *byte {
@@ -171,8 +185,8 @@ fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, FrameError> {
             return Err(FrameError::BadLength);
         }
         return match usize::try_from(value) {
-            Ok(length) if length <= FRAME_BODY_BYTES_MAX => Ok(Some((length, index + 1))),
-            _ => Err(FrameError::TooLong(value)),
+            Ok(length) if length <= most => Ok(Some((length, index + 1))),
+            _ => Err(FrameError::TooLong { length: value, most }),
         };
     }
     if bytes.len() < 10 { Ok(None) } else { Err(FrameError::BadLength) }
@@ -217,6 +231,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// The next message, which is this long at the most: for who has proven little yet, or has no place. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next`], and when a longer one comes.
+    pub async fn next_within<M: DeserializeOwned>(
+        &mut self,
+        most: usize,
+    ) -> Result<Option<M>, FrameError> {
+        self.decoder.most = most.min(FRAME_BODY_BYTES_MAX);
+        self.read(|_| ()).await
+    }
+
     /// The next message; `None` at the end of the stream.
     ///
     /// # Errors
@@ -230,6 +256,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     /// As [`FrameReader::next`].
     pub async fn next_counted<M: DeserializeOwned>(
+        &mut self,
+        held: impl FnMut(usize),
+    ) -> Result<Option<M>, FrameError> {
+        self.decoder.most = FRAME_BODY_BYTES_MAX;
+        self.read(held).await
+    }
+
+    async fn read<M: DeserializeOwned>(
         &mut self,
         mut held: impl FnMut(usize),
     ) -> Result<Option<M>, FrameError> {
@@ -307,7 +341,10 @@ mod tests {
     fn a_hostile_length_is_refused_before_its_body() {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
-        assert!(matches!(decoder.next_body(), Err(FrameError::TooLong(0xffff_ffff))));
+        assert!(matches!(
+            decoder.next_body(),
+            Err(FrameError::TooLong { length: 0xffff_ffff, .. })
+        ));
         let mut decoder = Decoder::default();
         decoder.push(&[0xff; 10]);
         assert!(matches!(decoder.next_body(), Err(FrameError::BadLength)));
@@ -318,7 +355,23 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&exactly);
         assert!(matches!(decoder.next_body(), Ok(None)), "1 MiB itself is allowed");
-        assert!(matches!(encode(&vec![0_u8; FRAME_BODY_BYTES_MAX]), Err(FrameError::TooLong(_))));
+        let longer = encode(&vec![0_u8; FRAME_BODY_BYTES_MAX]);
+        assert!(matches!(longer, Err(FrameError::TooLong { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_expects_little_refuses_more_before_its_body() {
+        let bytes = encode(&vec![7_u8; 100]).unwrap();
+        let mut reader = FrameReader::new(&bytes[..1]);
+        let refused = reader.next_within::<Vec<u8>>(100).await.unwrap_err();
+        assert!(matches!(refused, FrameError::TooLong { length: 101, most: 100 }), "{refused}");
+        let mut reader = FrameReader::new(&bytes[..]);
+        assert_eq!(reader.next_within::<Vec<u8>>(101).await.unwrap().unwrap().len(), 100);
+        let twice = [encode(&1_u8).unwrap(), bytes].concat();
+        let mut reader = FrameReader::new(&twice[..]);
+        assert_eq!(reader.next_within::<u8>(1).await.unwrap(), Some(1));
+        let next = reader.next::<Vec<u8>>().await;
+        assert_eq!(next.unwrap().unwrap().len(), 100, "what comes after it has the usual bound");
     }
 
     #[test]
@@ -380,7 +433,7 @@ mod tests {
         assert_eq!(reader.next_known(&skipped).await.unwrap(), Some(Known::One(7)));
         assert_eq!(skipped.load(Ordering::Relaxed), 2);
         let lost: Result<Option<Known>, _> = reader.next_known(&skipped).await;
-        assert!(matches!(lost, Err(FrameError::TooLong(_))), "nothing can follow that");
+        assert!(matches!(lost, Err(FrameError::TooLong { .. })), "nothing can follow that");
     }
 
     #[tokio::test]

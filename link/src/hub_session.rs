@@ -124,8 +124,7 @@ impl<S: PlanSet> HubSession<S> {
         known: Option<Held<S::Members>>,
     ) -> Result<Self, Reason> {
         let mut welcome = welcome;
-        welcome.protocol =
-            PROTOCOLS.common(hello.protocols).ok_or(Reason::Protocol(hello.protocols.most))?;
+        welcome.protocol = PROTOCOLS.common(hello.protocols).ok_or(Reason::Protocol(PROTOCOLS))?;
         if hello.cluster != *certified {
             return Err(Reason::NotYou(certified.to_string()));
         }

@@ -255,7 +255,7 @@ fn who_greets_wrongly_gets_the_reason() {
     greeting.node.labels = vec![("a".into(), "b".into()); 65];
     assert!(matches!(greet(&greeting, &me), Some(Reason::Violation(_))));
     greeting.protocols = Protocols { least: 2, most: 3 };
-    assert_eq!(greet(&greeting, &me), Some(Reason::Protocol(3)));
+    assert_eq!(greet(&greeting, &me), Some(Reason::Protocol(PROTOCOLS)));
     greeting.protocols = Protocols { least: 0, most: 9 };
     greeting.node.labels.clear();
     assert_eq!(greet(&greeting, &me), None, "one version is spoken by both");

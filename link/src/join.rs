@@ -356,6 +356,8 @@ async fn say(
     loop {
         match timeout(HUB_SILENCE_TIMEOUT, answers.next::<JoinAnswer>()).await {
             Err(_) => return Err(JoinError::Silent),
+            // What a newer hub says beside the answer.
+            Ok(Err(error)) if error.is_unknown() => {}
             Ok(Err(error)) => return Err(ended(link, error).await),
             Ok(Ok(None)) => return Err(JoinError::Closed(link.closed().await)),
             Ok(Ok(Some(JoinAnswer::Pending(text)))) => pending(&bounded(text, 1024)),
@@ -374,6 +376,8 @@ async fn ended(link: &dyn Transport, error: FrameError) -> JoinError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[track_caller]
@@ -419,6 +423,8 @@ mod tests {
             frame::write(&mut send, &JoinAnswer::Pending("run hub accept pi-7".into()))
                 .await
                 .unwrap();
+            // What a newer hub may say beside it is skipped.
+            send.write_all(&[2, 99, 1]).await.unwrap();
             frame::write(&mut send, &JoinAnswer::Accepted(accepted.clone())).await.unwrap();
             send
         };

@@ -14,6 +14,8 @@
 //! - whatever the API accepts becomes a record that the link carries, or a refusal that its user reads
 //!   (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`,
 //!   `a_record_of_any_size_that_a_hub_makes_is_carried`);
+//! - what is read of somebody before anything is known of it is little, and all that may be asked fits
+//!   (`what_is_read_before_anything_is_known_has_room_for_all_that_may_be_asked`);
 //! - what a record counts for is never less than what it takes (`a_record_weighs_at_least_what_it_takes_on_the_wire`).
 
 use crate::plan::{Record, RecordKey};
@@ -33,6 +35,15 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 pub const PART_BYTES_MAX: usize = 256 << 10;
 /// One message on the link.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// What a device asks with that nobody knows yet: its labels, a signing request and an old certificate. It is read before
+/// anything else is known of it.
+pub const ASK_BYTES_MAX: usize = 40 << 10;
+/// What a stream begins with, at the longest a command with its words.
+pub const OPENER_BYTES_MAX: usize = 40 << 10;
+/// The same where a spoke opens it, at the longest a signing request. It is read before the stream has a place.
+pub const SPOKE_OPENER_BYTES_MAX: usize = 8 << 10;
+/// Whether what was asked for follows, and the reason why not.
+pub const ANSWER_BYTES_MAX: usize = 2 << 10;
 /// All records of a spoke together, and so everything that one plan puts. A device with 1 GiB holds this
 /// many times over.
 pub const PLAN_BYTES_MAX: usize = 32 << 20;
@@ -124,6 +135,9 @@ const _: () = {
             < CONTAINER_COMMANDS_MAX / 2
     );
     assert!(LINK_WINDOW_BYTES <= u32::MAX as usize);
+    // Else who asks could say no more than waits unread, or make the hub hold more than that.
+    assert!(2 * ASK_BYTES_MAX <= STRANGER_WINDOW_BYTES);
+    assert!(STREAMS_MAX * SPOKE_OPENER_BYTES_MAX <= 4 << 20);
 };
 
 impl RecordKey {
@@ -145,8 +159,40 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::encode;
+    use crate::join::{Ask, JoinRequestV1, RenewRequestV1};
+    use crate::message::{
+        Answer, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, ExecV1, Open, RefusalV1, RenewV1,
+    };
     use crate::names::ClusterName;
     use crate::plan::Kind;
+
+    #[test]
+    fn what_is_read_before_anything_is_known_has_room_for_all_that_may_be_asked() {
+        let text = |bytes: usize| "t".repeat(bytes);
+        let join = Ask::Join(JoinRequestV1 {
+            token: text(64),
+            name: text(63),
+            csr: vec![1; 4096],
+            labels: vec![(text(317), text(63)); 64],
+            version: text(64),
+        });
+        assert!(join.is_bounded());
+        let bytes = |frame: Vec<u8>| frame.len();
+        assert!(bytes(encode(&join).unwrap()) <= ASK_BYTES_MAX);
+        let renewal = RenewRequestV1 { csr: vec![1; 4096], certificate: vec![1; 4096] };
+        assert!(renewal.is_bounded());
+        assert!(bytes(encode(&Ask::Renew(renewal)).unwrap()) <= ASK_BYTES_MAX);
+        let renewal = Open::Renew(RenewV1 { csr: vec![1; 4096] });
+        assert!(bytes(encode(&renewal).unwrap()) <= SPOKE_OPENER_BYTES_MAX);
+        let words = vec![text(COMMAND_BYTES_MAX / COMMAND_WORDS_MAX); COMMAND_WORDS_MAX];
+        let (pod_uid, container) = (text(128), text(253));
+        let exec = ExecV1 { pod_uid, container, command: words, stdin: true, tty: true };
+        assert!(exec.is_bounded());
+        assert!(bytes(encode(&Open::Exec(exec)).unwrap()) <= OPENER_BYTES_MAX);
+        let refusal = RefusalV1::new(&text(100), text(5000));
+        assert!(bytes(encode(&Answer::Refused(refusal)).unwrap()) <= ANSWER_BYTES_MAX);
+    }
 
     #[test]
     fn a_record_weighs_at_least_what_it_takes_on_the_wire() {

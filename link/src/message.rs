@@ -13,8 +13,9 @@
 //!            node's port is from [`SNAT_ADDRESS`]; the hub puts that node's address in the realm there, and back
 //! ```
 //!
-//! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen. A message on
-//! the session's stream or in a datagram that is not known is skipped and counted; it ends nothing.
+//! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen. A message that is not
+//! known ends nothing: it is skipped, and on the session's stream, in a datagram and among figures counted. An opener, an
+//! answer and a module's header must be known.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -81,6 +82,16 @@ pub struct Protocols {
     pub least: u16,
     /// The newest.
     pub most: u16,
+}
+
+impl std::fmt::Display for Protocols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.least == self.most {
+            write!(f, "version {}", self.most)
+        } else {
+            write!(f, "versions {} to {}", self.least, self.most)
+        }
+    }
 }
 
 impl Protocols {
@@ -249,9 +260,9 @@ pub enum Reason {
     /// The certificate speaks for another cluster.
     #[error("the certificate belongs to cluster {0:?}")]
     NotYou(String),
-    /// The peer's protocol version is not spoken here.
-    #[error("protocol version {0} is not spoken here")]
-    Protocol(u16),
+    /// No protocol version is spoken by both; with those of the side that says so.
+    #[error("no protocol version is spoken by both: who ends this speaks {0}")]
+    Protocol(Protocols),
     /// The peer said something that makes no sense at this point.
     #[error("protocol violation: {0}")]
     Violation(String),

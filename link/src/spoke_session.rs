@@ -121,7 +121,7 @@ impl SpokeSession {
             (HubToSpoke::Goodbye(reason), _) => Ok(Some(Effect::Left(reason))),
             (HubToSpoke::Welcome(welcome), false) => {
                 if !PROTOCOLS.has(welcome.protocol) {
-                    return Err(Reason::Protocol(welcome.protocol));
+                    return Err(Reason::Protocol(PROTOCOLS));
                 }
                 self.welcome = Some(welcome);
                 Ok(Some(Effect::Welcome(welcome)))

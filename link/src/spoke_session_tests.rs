@@ -200,7 +200,7 @@ fn nothing_is_taken_before_the_welcome() {
         durable_reports: ReportStamp::default(),
     };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
-    assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(2)));
+    assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(PROTOCOLS)));
     assert!(matches!(waiting().hear(HubToSpoke::Now(1)), Err(Reason::Violation(_))));
     assert_eq!(session.hear(HubToSpoke::Now(1)), Ok(Some(Effect::Now(1))));
 }

@@ -392,7 +392,7 @@ fn reasons() {
         (Reason::NotAccepted, "0302"),
         (Reason::Unknown, "0303"),
         (Reason::NotYou(text("x")), "03040178"),
-        (Reason::Protocol(2), "030502"),
+        (Reason::Protocol(Protocols { least: 1, most: 300 }), "030501ac02"),
         (Reason::Violation(text("x")), "03060178"),
         (Reason::Silent, "0307"),
         (Reason::Replaced, "0308"),

@@ -42,6 +42,7 @@ use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,
 };
 use freewheel_link::labels;
+use freewheel_link::limits::ASK_BYTES_MAX;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{SendHalf, Transport, code};
@@ -76,7 +77,7 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
         return;
     };
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-    let request = match timeout(REQUEST_TIMEOUT, recv.next::<Ask>()).await {
+    let request = match timeout(REQUEST_TIMEOUT, recv.next_within::<Ask>(ASK_BYTES_MAX)).await {
         Ok(Ok(Some(request))) if request.is_bounded() => request,
         Ok(Err(error)) => {
             warn!(peer = %address, %error, "a join request cannot be read");

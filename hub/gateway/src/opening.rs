@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use freewheel_hub_plan::NodeSettings;
 use freewheel_link::frame::FrameReader;
+use freewheel_link::limits::SPOKE_OPENER_BYTES_MAX;
 use freewheel_link::message::{ABILITIES, HelloV1, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1};
 use freewheel_link::report::ReportStamp;
 use freewheel_link::transport::{SendHalf, Transport, code};
@@ -51,7 +52,9 @@ pub(crate) async fn greeted(
         let stream = link.accept().await?;
         let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
         let odd = || End::Left(Reason::Violation("the first stream is no session".into()));
-        let Some(Open::Session) = recv.next::<Open>().await? else { return Err(odd()) };
+        let Some(Open::Session) = recv.next_within::<Open>(SPOKE_OPENER_BYTES_MAX).await? else {
+            return Err(odd());
+        };
         let Some(SpokeToHub::Hello(hello)) = recv.next::<SpokeToHub>().await? else {
             return Err(odd());
         };

@@ -36,6 +36,7 @@ use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStrea
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::limits::SPOKE_OPENER_BYTES_MAX;
 use freewheel_link::message::{
     Answer, ExecV1, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, PortForwardV1, RefusalV1,
     TunnelV1, ability, is_pod_address,
@@ -68,41 +69,42 @@ pub(crate) async fn serve(
     let spoke = &identity.cluster;
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
-    let refusal = match timeout(OPENER_TIMEOUT, recv.next::<Open>()).await {
-        Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
-            send.set_priority(Priority::Modules);
-            let sending = module(&inner, &identity, &request, &waits, &mut send);
-            match within(&budget, Use::Module, until_given_up(&mut recv, sending)).await {
-                Ok(()) => return,
-                Err(refusal) => refusal,
-            }
-        }
-        Ok(Ok(Some(Open::Tunnel(request)))) => {
-            send.set_priority(Priority::Tunnels);
-            let place = budget.take(Use::Tunnel(request.realm.clone(), None));
-            let opened = match &place {
-                Ok(_) => tunnel(&inner, spoke, &request).await,
-                Err(full) => Err(full.clone()),
-            };
-            match opened {
-                Ok(opened) => {
-                    let near = Stream { send, recv: Box::new(recv) };
-                    return carry(spoke, near, opened).await;
+    let refusal =
+        match timeout(OPENER_TIMEOUT, recv.next_within::<Open>(SPOKE_OPENER_BYTES_MAX)).await {
+            Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
+                send.set_priority(Priority::Modules);
+                let sending = module(&inner, &identity, &request, &waits, &mut send);
+                match within(&budget, Use::Module, until_given_up(&mut recv, sending)).await {
+                    Ok(()) => return,
+                    Err(refusal) => refusal,
                 }
-                Err(refusal) => refusal,
             }
-        }
-        Ok(Ok(Some(Open::Renew(request)))) => {
-            let renewed = renew::in_session(&inner, &identity, &request);
-            match within(&budget, Use::Renewal, renewed).await {
-                Ok(renewed) => return renew::send(&mut send, &renewed).await,
-                Err(refusal) => refusal,
+            Ok(Ok(Some(Open::Tunnel(request)))) => {
+                send.set_priority(Priority::Tunnels);
+                let place = budget.take(Use::Tunnel(request.realm.clone(), None));
+                let opened = match &place {
+                    Ok(_) => tunnel(&inner, spoke, &request).await,
+                    Err(full) => Err(full.clone()),
+                };
+                match opened {
+                    Ok(opened) => {
+                        let near = Stream { send, recv: Box::new(recv) };
+                        return carry(spoke, near, opened).await;
+                    }
+                    Err(refusal) => refusal,
+                }
             }
-        }
-        Ok(Ok(None)) | Err(_) => return,
-        Ok(Ok(Some(_))) => RefusalV1::new("BadRequest", "a hub does not serve that"),
-        Ok(Err(error)) => RefusalV1::new("BadRequest", error.to_string()),
-    };
+            Ok(Ok(Some(Open::Renew(request)))) => {
+                let renewed = renew::in_session(&inner, &identity, &request);
+                match within(&budget, Use::Renewal, renewed).await {
+                    Ok(renewed) => return renew::send(&mut send, &renewed).await,
+                    Err(refusal) => refusal,
+                }
+            }
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Ok(Some(_))) => RefusalV1::new("BadRequest", "a hub does not serve that"),
+            Ok(Err(error)) => RefusalV1::new("BadRequest", error.to_string()),
+        };
     debug!(cluster = %spoke, error = %refusal, "a stream is refused");
     if frame::write(&mut send, &Answer::Refused(refusal)).await.is_ok() {
         let _ = send.shutdown().await;

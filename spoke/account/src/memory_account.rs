@@ -10,6 +10,7 @@
 //! - who is frozen gets no more, and nobody else is concerned (`who_is_frozen_keeps_what_it_has_and_gets_no_more`);
 //! - what nobody needs goes before anybody is refused for the node's sake
 //!   (`what_gives_way_goes_before_anybody_is_refused`);
+//! - who has much leaves its neighbours as much as it has (`who_has_a_share_leaves_others_theirs`);
 //! - a limit that was made lower than it was holds for who adds at that moment, too
 //!   (`a_limit_is_lowered_only_to_what_is_held_and_holds_from_then_on`).
 
@@ -156,6 +157,23 @@ impl MemoryAccount {
         let mut held = self.nothing();
         held.set(more)?;
         Ok(held)
+    }
+
+    /// Takes a place of what neighbours share: who has `least` takes no more than is left for the others. Two who take at the
+    /// same moment may each have one more.
+    ///
+    /// # Errors
+    /// As [`MemoryAccount::take`], and when less is left above than this one would have.
+    pub fn take_share(self: &Arc<Self>, more: usize, least: usize) -> Result<Held, Full> {
+        let wanted = self.used().saturating_add(more);
+        let left = self
+            .above
+            .as_ref()
+            .map_or(usize::MAX, |above| above.limit.load(Relaxed).saturating_sub(above.used()));
+        if least < wanted && left < wanted {
+            return Err(Full { level: self.level, limit: self.used(), wanted, more });
+        }
+        self.take(more)
     }
 
     /// Takes place for bytes here and not above, where they are counted in another way.

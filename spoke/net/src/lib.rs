@@ -71,7 +71,7 @@ pub use node_port::PortProblem;
 pub use node_port_listener::NodePort;
 pub use pipe::{Broken, End, NotTaken, Pipe};
 pub use pod::PodNet;
-pub use ports::{MAX_FILES, Ports};
+pub use ports::{FILES_LEAST, MAX_FILES, Ports};
 pub use realm::{CONNECT_TIMEOUT, Realm};
 pub use receive_memory::{PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX, ReceiveMemory};
 pub use remote::Remote;

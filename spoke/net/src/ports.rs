@@ -28,6 +28,9 @@ use crate::udp::UdpPort;
 /// Most files and directories that the containers of one pod have open, mounts included: each is a descriptor of the
 /// agent's process.
 pub const MAX_FILES: u64 = 256;
+/// Those that a pod gets whatever its neighbours have. Beyond them it has no more than it leaves: where a process may open
+/// few, two pods would have them all.
+pub const FILES_LEAST: usize = 16;
 
 /// Most mappings of memory that a pod's instances have: a thousand of the usual, or many of several memories each.
 const MAX_MAPPINGS: u64 = 4096;

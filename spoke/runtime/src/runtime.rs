@@ -21,7 +21,7 @@ use freewheel_spoke_engine::{BOUNDED_RESERVATION_BYTES, GUEST_STACK_BYTES, confi
 use freewheel_spoke_logs::{
     KeptLogs, LogBudget, LogOptions, LogSink, READS_AT_ONCE, WRITES_AT_ONCE, at_turn, drain, read,
 };
-use freewheel_spoke_net::Fabric;
+use freewheel_spoke_net::{FILES_LEAST, Fabric};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -469,7 +469,7 @@ impl Containers for Runtime {
     }
 
     fn file_permits(&self, pod_uid: &str, count: usize) -> Option<Box<dyn FilePermits>> {
-        let held = self.fabric.pod(pod_uid)?.files().take(count).ok()?;
+        let held = self.fabric.pod(pod_uid)?.files().take_share(count, FILES_LEAST).ok()?;
         Some(Box::new(OfPod(held)))
     }
 

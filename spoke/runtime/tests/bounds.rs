@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{self, Node, compile, guest, node};
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_engine::{GUEST_STACK_BYTES, footprint};
-use freewheel_spoke_net::{MAX_FILES, POD_RECEIVE_BYTES_MAX};
+use freewheel_spoke_net::{FILES_LEAST, MAX_FILES, POD_RECEIVE_BYTES_MAX};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Runs it to its end as OOMKilled, and nothing of it is held by then.
@@ -312,6 +312,24 @@ async fn a_pod_that_opens_files_is_told_when_it_has_enough() {
     assert!(node.log("files").contains("\"quota\""), "{}", node.log("files"));
     assert!(node.log("files").contains("the pod has 256 files open, as many as it may"));
     assert!(node.log("files").contains("again: true"), "what was closed may be opened again");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_opens_files_leaves_its_neighbours_some() {
+    let node = node();
+    node.fabric.files().set_limit(64);
+    let _hog = node.greedy("hog", &["files", "/v"]);
+    let files = node.fabric.pod("hog").unwrap().files().clone();
+    let held: Vec<_> = std::iter::from_fn(|| files.take_share(1, FILES_LEAST).ok()).collect();
+    assert_eq!(held.len(), 32, "half of what the node has");
+    let exit = node.run(node.greedy("files", &["files", "/v"])).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
+    // Half of the rest, and its mount is one of them.
+    let log = node.log("files");
+    assert!(log.contains("opened 15: ") && log.contains("\"quota\""), "{log}");
+    assert!(log.contains("the pod has 16 files open, as many as it may"), "{log}");
+    drop(held);
     nothing_is_held(&node).await;
 }
 

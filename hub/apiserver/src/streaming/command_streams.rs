@@ -222,6 +222,11 @@ async fn forward_output<R: AsyncRead + Unpin>(
                 return Some(ended_with(ended.code, &ended.message));
             }
             Ok(None) => return Some(internal("the device broke off")),
+            Err(error) if error.is_unknown() => {
+                debug!("a message of a newer spoke about a command is skipped");
+                tokio::task::yield_now().await;
+                continue;
+            }
             Err(error) => return Some(internal(&error.to_string())),
         };
         resize_to(&mut held, output.held() + bytes.len());
@@ -408,6 +413,19 @@ mod tests {
                 assert_eq!(heard.expect("input does not wait for output"), 400_000);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_spoke_says_of_a_command_is_skipped() {
+        let (hub, device) = memory_transport::pair();
+        let near = hub.open(Priority::Tunnels).await.unwrap();
+        let transport::Stream { mut send, recv: _unread } = device.accept().await.unwrap();
+        send.write_all(&[2, 99, 1]).await.unwrap();
+        let ended = ExecEndedV1 { code: 0, message: String::new() };
+        frame::write(&mut send, &ExecOutput::Ended(ended)).await.unwrap();
+        let account = MemoryAccount::new(Arc::default());
+        let status = forward_command(near, (None, None), (&mut None, &mut None), &account).await;
+        assert_eq!(status.unwrap()["status"], "Success");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use freewheel_hub_schema::error::{ApiError, Details};
 use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::limits::ANSWER_BYTES_MAX;
 use freewheel_link::message::{Answer, Open, RefusalV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::{Budget, TOO_MANY_REASON, Use};
@@ -70,7 +71,7 @@ pub(super) async fn open_on(
         let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
         let mut recv = FrameReader::new(recv);
         frame::write(&mut send, open).await.map_err(|_| offline())?;
-        match recv.next::<Answer>().await {
+        match recv.next_within::<Answer>(ANSWER_BYTES_MAX).await {
             Ok(Some(Answer::Ready)) => Ok(Stream { send, recv: Box::new(recv) }),
             Ok(Some(Answer::Refused(mut refusal))) => {
                 refusal.bound();

@@ -36,6 +36,26 @@ fn what_is_refused_above_is_counted_nowhere() {
 }
 
 #[test]
+fn who_has_a_share_leaves_others_theirs() {
+    let node = MemoryAccount::node();
+    node.set_limit(64);
+    let greedy = || {
+        let pod = MemoryAccount::within(&node, Level::Pod, Some(256));
+        let held: Vec<_> = std::iter::from_fn(|| pod.take_share(1, 4).ok()).collect();
+        (pod, held)
+    };
+    let first = greedy();
+    assert_eq!(first.0.used(), 32, "half of all");
+    assert_eq!(greedy().0.used(), 16, "and of what is left");
+    let second = greedy();
+    let others: Vec<_> = (0..3).map(|_| greedy()).collect();
+    let used: Vec<_> = others.iter().map(|(pod, _)| pod.used()).collect();
+    assert_eq!((second.0.used(), used), (16, vec![8, 4, 4]), "the last takes its least");
+    let full = first.0.take_share(1, 4).unwrap_err();
+    assert_eq!((full.level, full.limit), (Level::Pod, 32));
+}
+
+#[test]
 fn what_is_held_grows_shrinks_and_goes() {
     let node = MemoryAccount::node();
     node.set_limit(100);

@@ -3,6 +3,7 @@
 //! Guarantees:
 //! - a command is killed when the hub's stream ends, whatever it does then
 //!   (`a_command_is_dropped_when_its_stream_ends`, `a_command_that_reads_nothing_is_dropped_when_its_stream_ends`);
+//! - what a newer hub says to it beside what is known ends nothing (`what_a_newer_hub_says_to_a_command_is_skipped`);
 //! - input waits for a command that reads slowly, and its output for a hub that does (`who_is_slow_is_waited_for`).
 
 use std::future::poll_fn;
@@ -69,6 +70,11 @@ pub(super) async fn run(
                     None => continue,
                 },
                 Ok(None) => return,
+                Err(error) if error.is_unknown() => {
+                    debug!("a message of a newer hub to a command is skipped");
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 Err(error) => return debug!(%error, "a command's stream broke off"),
             },
         };
@@ -242,6 +248,16 @@ mod tests {
         }
         assert_eq!(said, all * 10_000);
         drop(sending.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_hub_says_to_a_command_is_skipped() {
+        let (mut send, mut recv) = started(&Arc::default(), true).await;
+        send.write_all(&[2, 99, 1]).await.unwrap();
+        let known = ExecInput::Stdin(Bytes::from_static(b"known"));
+        frame::write(&mut send, &known).await.unwrap();
+        let said = timeout(Duration::from_secs(5), recv.next::<ExecOutput>()).await.unwrap();
+        assert_eq!(said.unwrap(), Some(ExecOutput::Stdout(Bytes::from_static(b"known"))));
     }
 
     #[tokio::test(start_paused = true)]

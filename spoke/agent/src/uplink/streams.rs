@@ -36,15 +36,16 @@ const PLACE_TRIES: (u32, Duration) = (20, Duration::from_millis(250));
 pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
-    let opened = match timeout(OPENER_TIMEOUT, recv.next::<Open>()).await {
-        Ok(Ok(Some(open))) => open,
-        Ok(Ok(None)) | Err(_) => return,
-        Ok(Err(error)) => {
-            debug!(%error, "a stream of the hub begins with something unknown");
-            refuse(&mut send, RefusalV1::new("BadRequest", error.to_string())).await;
-            return;
-        }
-    };
+    let opened =
+        match timeout(OPENER_TIMEOUT, recv.next_within::<Open>(limits::OPENER_BYTES_MAX)).await {
+            Ok(Ok(Some(open))) => open,
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Err(error)) => {
+                debug!(%error, "a stream of the hub begins with something unknown");
+                refuse(&mut send, RefusalV1::new("BadRequest", error.to_string())).await;
+                return;
+            }
+        };
     let _place = match place(&budget, use_of(&opened, &*serve)).await {
         Ok(place) => place,
         Err(full) => {

@@ -3,7 +3,8 @@
 //!
 //! Guarantees:
 //! - a pod has no more of them than it may, and what is closed is free again
-//!   (`a_pod_that_opens_files_is_told_when_it_has_enough`);
+//!   (`a_pod_that_opens_files_is_told_when_it_has_enough`), nor more than it leaves for others where there are few
+//!   (`a_pod_that_opens_files_leaves_its_neighbours_some`);
 //! - what a list of names holds is on the container's memory (`lists_of_large_directories_are_memory`);
 //! - a call that waits for its thread when its guest is killed has its file, and up to 64 KiB that were brought to it
 //!   (`file_view.rs`), and both count until its turn has come
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use freewheel_spoke_account::{Full, Held, Level, MemoryAccount};
 use freewheel_spoke_logs::LogSink;
+use freewheel_spoke_net::FILES_LEAST;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::WasiView;
@@ -80,7 +82,7 @@ impl OpenFiles {
     }
 
     fn place(&mut self) -> Option<Held> {
-        let place = self.account.take(1);
+        let place = self.account.take_share(1, FILES_LEAST);
         if let (Err(full), false) = (&place, self.is_full_logged) {
             self.is_full_logged = true;
             tell(&self.log, full);
