@@ -16,23 +16,23 @@ use freewheel_link::digest::Digest;
 use serde_json::{Value, json};
 
 /// What the pods with this label are to run.
-fn run(s: &dyn Snapshot, app: &str, image: &str) -> BTreeSet<String> {
+pub(crate) fn run(s: &dyn Snapshot, app: &str, image: &str) -> BTreeSet<String> {
     let pods = list(s, "root", "pods", "default");
     let mine = pods.iter().filter(|pod| pod["metadata"]["labels"]["app"] == app);
     mine.map(|pod| Pins::of(pod).apply(image)).collect()
 }
 
-fn by(image: &str, manifest: Digest) -> BTreeSet<String> {
+pub(crate) fn by(image: &str, manifest: Digest) -> BTreeSet<String> {
     let name = image.split(':').next().unwrap();
     BTreeSet::from([format!("{name}@{manifest}")])
 }
 
-fn replicas(count: u32) -> impl Fn(&mut Value) + Send + Sync {
+pub(crate) fn replicas(count: u32) -> impl Fn(&mut Value) + Send + Sync {
     move |d: &mut Value| d["spec"]["replicas"] = json!(count)
 }
 
 /// As `kubectl rollout restart` writes it.
-fn restart(when: &'static str) -> impl Fn(&mut Value) + Send + Sync {
+pub(crate) fn restart(when: &'static str) -> impl Fn(&mut Value) + Send + Sync {
     move |d: &mut Value| {
         let meta = &mut d["spec"]["template"]["metadata"];
         meta["annotations"] = json!({"kubectl.kubernetes.io/restartedAt": when});
@@ -116,14 +116,14 @@ async fn a_pod_of_its_own_is_looked_up_when_it_has_a_node() {
 }
 
 /// Names of what has this label.
-fn named(s: &dyn Snapshot, plural: &str, app: &str) -> Vec<String> {
+pub(crate) fn named(s: &dyn Snapshot, plural: &str, app: &str) -> Vec<String> {
     let all = list(s, "root", plural, "default").into_iter();
     let mine = all.filter(|one| one["metadata"]["labels"]["app"] == app);
     mine.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What an object says that its images stand for.
-fn pins(s: &dyn Snapshot, plural: &str, name: &str) -> Pins {
+pub(crate) fn pins(s: &dyn Snapshot, plural: &str, name: &str) -> Pins {
     Pins::of(&get(s, "root", plural, "default", name).unwrap())
 }
 
