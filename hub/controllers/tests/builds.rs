@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::hub::{Hub, get, list, serves};
+use crate::hub::{EXITS, Hub, condition, get, list, serves};
 use crate::images::{by, named, pins, replicas, restart, run};
+use freewheel_hub_api::images::{Running as _, Users};
 use freewheel_hub_api::pins::{Pins, RESOLVED};
+use freewheel_hub_controllers::module_users;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
 use freewheel_link::digest::Digest;
@@ -279,5 +281,55 @@ async fn what_people_write_to_a_revision_or_a_job_counts_for_nothing() {
         hub.eventually("grown", |s| builds(s, app).len() == 2).await;
         assert_eq!(builds(&*hub.snapshot(), app), of([first; 2]));
     }
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stateful_sets_daemon_sets_and_jobs_that_run_a_build_are_known() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    hub.create("root", "statefulsets", "default", stateful_set(2)).await;
+    hub.create("root", "daemonsets", "default", daemon_set()).await;
+    hub.create("root", "jobs", "default", job("job", 2)).await;
+    let mut done = job("done", 1);
+    done["spec"]["template"]["metadata"]["annotations"] = json!({EXITS: "0"});
+    hub.create("root", "jobs", "default", done).await;
+    hub.eventually("one is over, and the others run", |s| {
+        let done = get(s, "root", "jobs", "default", "done").unwrap();
+        condition(&done, "Complete") == "True"
+            && all_run(s, "db", 2, first)
+            && all_run(s, "agent", 1, first)
+            && all_run(s, "job", 2, first)
+    })
+    .await;
+    let running = module_users::RunningPods::new(hub.objects.clone());
+    let users = || running.users(&first, &|image| image == "web:1");
+    let [of_agent, of_db] = ["daemonset/agent", "statefulset/db"]
+        .map(|what| format!("kubectl -n default rollout restart {what}"));
+    let restarts = vec![of_agent.clone(), of_db];
+    let all = Users { pods: 5, without_pods: 0, restarts: restarts.clone(), loose: 2 };
+    assert_eq!(users(), all);
+
+    hub.change("root", "statefulsets", "default", "db", replicas(0)).await;
+    hub.change("root", "jobs", "default", "job", |job| job["spec"]["suspend"] = json!(true)).await;
+    hub.eventually("two rest", |s| {
+        ["db", "job"].iter().all(|app| named(s, "pods", app).is_empty())
+    })
+    .await;
+    assert_eq!(users(), Users { pods: 1, without_pods: 2, restarts, loose: 0 });
+
+    let second = hub.registry.push("web:1", "second");
+    hub.change("root", "statefulsets", "default", "db", |set| {
+        restart("now")(set);
+        replicas(2)(set);
+    })
+    .await;
+    hub.eventually("the next revision", |s| all_run(s, "db", 2, second)).await;
+    let kept = Users { pods: 1, without_pods: 2, restarts: vec![of_agent], loose: 0 };
+    assert_eq!(
+        users(),
+        kept,
+        "the first revision is kept for a roll-back, which nobody has to type"
+    );
     hub.stop().await;
 }

@@ -323,7 +323,7 @@ async fn who_runs_a_build_is_counted_and_called_by_its_deployment() {
     let running = module_users::RunningPods::new(hub.objects.clone());
     let users = running.users(&first, &|image| image == "web:1");
     let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
-    assert_eq!(users, Users { pods: 4, sets: 0, restarts, loose: 1 });
+    assert_eq!(users, Users { pods: 4, without_pods: 0, restarts, loose: 1 });
     assert_eq!(running.users(&first, &|image| image == "web:2"), Users::default(), "another tag");
     assert_eq!(running.users(&Digest::of(b"x"), &|_| true), Users::default());
     hub.change("root", "deployments", "default", "web", replicas(0)).await;
@@ -348,7 +348,7 @@ async fn who_will_run_a_build_again_is_counted_too() {
     hub.eventually("scaled down", no_pods).await;
     let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
     let users = running.users(&first, &|image| image == "web:1");
-    assert_eq!(users, Users { pods: 0, sets: 1, restarts, loose: 0 });
+    assert_eq!(users, Users { pods: 0, without_pods: 1, restarts, loose: 0 });
     hub.registry.push("web:1", "second");
     hub.change("root", "deployments", "default", "web", |d| {
         restart("now")(d);
@@ -359,7 +359,7 @@ async fn who_will_run_a_build_again_is_counted_too() {
     let users = running.users(&first, &|image| image == "web:1");
     assert_eq!(
         users,
-        Users { sets: 1, ..Users::default() },
+        Users { without_pods: 1, ..Users::default() },
         "for a roll-back, which nobody has to type"
     );
     hub.stop().await;
