@@ -122,8 +122,8 @@ pub async fn remove(options: RmOptions) -> Result<(), ImageError> {
     } else {
         let digest = found.digest;
         println!(
-            "{name}:{reference} removed; {name}@{digest} stays for pods and ReplicaSets that have it, until `hub rm \
-             {name}@{digest}`. New pods of StatefulSets, DaemonSets and Jobs that name the tag will not find it"
+            "{name}:{reference} removed; {name}@{digest} stays for pods, ReplicaSets, revisions and Jobs that have it, \
+             until `hub rm {name}@{digest}`. What gets its first pod from now on and names the tag will not find it"
         );
     }
     Ok(())

@@ -119,6 +119,15 @@ fn push(fleet: &Fleet, file: &Path, name: &str) -> (String, String) {
     (pinned, said)
 }
 
+/// The same program with a section behind it that means nothing.
+fn another_build(fleet: &Fleet, file: &Path) -> PathBuf {
+    let mut bytes = std::fs::read(file).expect("a guest");
+    bytes.extend([0, 3, 1, b'x', b'y']);
+    let other = fleet.path("other.wasm");
+    std::fs::write(&other, bytes).expect("another build");
+    other
+}
+
 /// What the pods say that they run, once each.
 fn builds(kubectl: &Kubectl) -> BTreeSet<String> {
     let path = "jsonpath={.items[*].status.containerStatuses[*].imageID}";
@@ -137,12 +146,7 @@ fn pods_of_one_set_run_one_build_however_its_tag_moves() {
     fleet.pods_ready(&kubectl, "app=app", 1);
     assert_eq!(builds(&kubectl), BTreeSet::from([first.clone()]), "what the push printed");
 
-    // The same program with a section behind it that means nothing.
-    let mut bytes = std::fs::read(&file).expect("a guest");
-    bytes.extend([0, 3, 1, b'x', b'y']);
-    let other = fleet.path("other.wasm");
-    std::fs::write(&other, bytes).expect("another build");
-    let (second, said) = push(&fleet, &other, "app:v1");
+    let (second, said) = push(&fleet, &another_build(&fleet, &file), "app:v1");
     let digest = |pinned: &str| pinned.trim_start_matches("app@").to_owned();
     let moved =
         format!("app:v1 stood for {} and stands for {} now", digest(&first), digest(&second));
@@ -169,4 +173,38 @@ fn pods_of_one_set_run_one_build_however_its_tag_moves() {
         has(&String::from_utf8_lossy(&refused.stderr), &[who, "hub rm --force"]);
     }
     has(&fleet.hub_cli(&["rm", "--force", &second]), &["run it again: 1.", "removed"]);
+}
+
+#[test]
+fn pods_of_one_revision_run_one_build_however_its_tag_moves() {
+    let fleet = Fleet::with(&["pi-1"]);
+    let kubectl = fleet.kubectl();
+    let file = freewheel_tests::guests::path("hello-http");
+    let (first, _) = push(&fleet, &file, "app:v1");
+    let set = deployment("app:v1").replace("kind: Deployment", "kind: StatefulSet");
+    kubectl.apply(&set.replace("spec:\n  selector:", "spec:\n  serviceName: app\n  selector:"));
+    fleet.pods_ready(&kubectl, "app=app", 1);
+    let (second, said) = push(&fleet, &another_build(&fleet, &file), "app:v1");
+    has(
+        &said,
+        &["keep it: 1; to let them go over: kubectl -n default rollout restart statefulset/app"],
+    );
+    kubectl.does(&["scale", "statefulset/app", "--replicas=2"]);
+    fleet.pods_ready(&kubectl, "app=app", 2);
+    assert_eq!(builds(&kubectl), BTreeSet::from([first.clone()]), "one revision runs one build");
+    for (verb, build, revisions) in
+        [("restart", &second, ["1 ", "2 "]), ("undo", &first, ["2 ", "3 "])]
+    {
+        kubectl.does(&["rollout", verb, "statefulset/app"]);
+        kubectl.does(&["rollout", "status", "statefulset/app", "--timeout=60s"]);
+        fleet.pods_ready(&kubectl, "app=app", 2);
+        assert_eq!(builds(&kubectl), BTreeSet::from([build.clone()]), "{verb}");
+        let told = kubectl.run(&["rollout", "history", "statefulset/app"]);
+        let numbers: Vec<&str> = told.lines().filter(|line| line.contains("<none>")).collect();
+        assert_eq!(numbers.len(), 2, "{told}");
+        assert!(numbers.iter().zip(revisions).all(|(line, it)| line.starts_with(it)), "{told}");
+    }
+    let refused = fleet.try_hub_cli(&["rm", &second]);
+    assert!(!refused.status.success());
+    has(&String::from_utf8_lossy(&refused.stderr), &["run it again: 1.", "hub rm --force"]);
 }

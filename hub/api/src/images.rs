@@ -79,15 +79,16 @@ pub trait Images: Send + Sync {
 pub struct Users {
     /// Pods that run it or are to.
     pub pods: usize,
-    /// ReplicaSets without such a pod that keep it, and run it again when they get pods.
-    pub sets: usize,
+    /// ReplicaSets, ControllerRevisions and Jobs without such a pod that keep it, and run it again when they get pods.
+    pub without_pods: usize,
     /// What to type so that they run another one.
     pub restarts: Vec<String>,
-    /// Of the pods, those for which nothing can be typed: they have to be made anew.
+    /// Of the pods, those for which nothing can be typed: they have to be made anew, with their Job or set if they have
+    /// one.
     pub loose: usize,
 }
 
-/// The hub's pods and ReplicaSets, as the registry sees them.
+/// The hub's pods and what makes them, as the registry sees them.
 pub trait Running: Send + Sync {
     /// Who runs this manifest, or will, as one of the images that `names` knows.
     fn users(&self, manifest: &Digest, names: &dyn Fn(&str) -> bool) -> Users;

@@ -1,5 +1,8 @@
-//! What the tags of images stood for when they were looked up: once for all pods of a ReplicaSet, once for a pod that
+//! What the tags of images stood for when they were looked up: once for all pods of one template, once for a pod that
 //! has none, kept in an annotation.
+//!
+//! A template is a ReplicaSet's, a ReplicationController's or a Job's; those that a StatefulSet or a DaemonSet has had are
+//! its ControllerRevisions'.
 //!
 //! The annotation is the hub's own, as a UID is: what somebody copies was looked up for another object, maybe in another
 //! hub, and what somebody leaves out must not make two builds of one.
@@ -21,8 +24,8 @@ use serde_json::{Value, json};
 
 use crate::images::Images;
 
-/// On ReplicaSets and pods: JSON from an image, as it is written, to the digest of the manifest that it stands for
-/// here.
+/// On what keeps a template, and on pods: JSON from an image, as it is written, to the digest of the manifest that it
+/// stands for here.
 pub const RESOLVED: &str = "freewheel.dev/resolved-images";
 
 /// Whether objects of this kind keep what their images stand for.
@@ -159,9 +162,12 @@ pub fn take_off(object: &mut Value) -> bool {
     was
 }
 
-/// The pod's spec that an object's pins are about: its own, or its template's.
+/// The pod's spec that an object's pins are about: its template's, that of the template which a revision keeps, or its
+/// own.
 fn spec_of(object: &Value) -> &Value {
-    object.pointer("/spec/template/spec").unwrap_or(&object["spec"])
+    let of_templates = ["/spec/template/spec", "/data/spec/template/spec"];
+    let found = of_templates.into_iter().find_map(|path| object.pointer(path));
+    found.unwrap_or(&object["spec"])
 }
 
 /// The images that an object's pins are about.
@@ -295,6 +301,12 @@ mod tests {
         set["spec"]["template"] = with(&["other"]);
         Pins::of(&set.clone()).write(&mut set);
         assert_eq!(set["metadata"], json!({}), "nothing is left to say");
+        let template = json!({"template": with(&["app:v1"])});
+        let mut revision = json!({"metadata": {}, "data": {"spec": template}});
+        pins.write(&mut revision);
+        let kept = Pins::of(&revision);
+        assert_eq!(kept.iter().map(|(image, _)| image).collect::<Vec<_>>(), ["app:v1"]);
+        assert_eq!(images_in(&revision), images(&["app:v1"]), "the template that a revision keeps");
     }
 
     #[test]

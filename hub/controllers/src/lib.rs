@@ -176,20 +176,6 @@ fn controllers(
         Arc::new(node::SilentPods::new(by("node-lifecycle-controller"), indexes.clone())?),
         Arc::new(definitions::Definitions::new(by("customresourcedefinition-controller"))?),
         Arc::new(cluster_cleanup::ClusterCleanup::new(by("cluster-leftovers"))?),
-        Arc::new(deployment::Deployments::new(by("deployment-controller"), indexes.clone())?),
-        Arc::new(replicaset::ReplicaSets::new(
-            by("replicaset-controller"),
-            indexes.clone(),
-            config.images.clone(),
-        )?),
-        Arc::new(replicaset::ReplicaSets::of_replication_controllers(
-            by("replication-controller"),
-            indexes.clone(),
-            config.images.clone(),
-        )?),
-        Arc::new(daemonset::DaemonSets::new(by("daemon-set-controller"), indexes.clone())?),
-        Arc::new(statefulset::StatefulSets::new(by("statefulset-controller"), indexes.clone())?),
-        Arc::new(pins::ImagePins::new(by("image-controller"), config.images.clone())?),
         Arc::new(endpoints::EndpointSlices::new(
             by("endpoint-controller"),
             indexes.clone(),
@@ -204,12 +190,34 @@ fn controllers(
         Arc::new(eviction::TaintEviction::new(by("taint-eviction-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(by("event-expiry"))?),
     ];
+    all.extend(of_templates(by, indexes, config)?);
     all.extend(of_numbers(by, indexes, config)?);
     all.extend(of_requests(by, indexes)?);
-    all.extend(of_batch(by, indexes)?);
+    all.extend(of_batch(by, indexes, config)?);
     all.extend(of_the_fleet(by, indexes, config)?);
     all.extend(of_identities(by, config)?);
     Ok(all)
+}
+
+/// What makes pods that are to run on, and keeps what they run.
+fn of_templates(
+    by: &dyn Fn(&'static str) -> Client,
+    indexes: &Indexes,
+    config: &Config,
+) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    let (index, images) = (|| indexes.clone(), || config.images.clone());
+    Ok(vec![
+        Arc::new(deployment::Deployments::new(by("deployment-controller"), index())?),
+        Arc::new(replicaset::ReplicaSets::new(by("replicaset-controller"), index(), images())?),
+        Arc::new(replicaset::ReplicaSets::of_replication_controllers(
+            by("replication-controller"),
+            index(),
+            images(),
+        )?),
+        Arc::new(daemonset::DaemonSets::new(by("daemon-set-controller"), index(), images())?),
+        Arc::new(statefulset::StatefulSets::new(by("statefulset-controller"), index(), images())?),
+        Arc::new(pins::ImagePins::new(by("image-controller"), index(), images())?),
+    ])
 }
 
 /// What says how many pods there may be, and are to be.
@@ -245,9 +253,11 @@ fn of_requests(
 fn of_batch(
     by: &dyn Fn(&'static str) -> Client,
     indexes: &Indexes,
+    config: &Config,
 ) -> Result<Vec<Arc<dyn Controller>>, Error> {
+    let images = config.images.clone();
     Ok(vec![
-        Arc::new(job::Jobs::new(by("job-controller"), indexes.clone())?),
+        Arc::new(job::Jobs::new(by("job-controller"), indexes.clone(), images)?),
         Arc::new(cron_job::CronJobs::new(by("cronjob-controller"), indexes.clone())?),
         Arc::new(ttl_after_finished::TtlAfterFinished::new(by("ttl-after-finished-controller"))?),
     ])

@@ -1,9 +1,9 @@
-//! Keeps what the tags of images stood for: at a ReplicaSet when it makes its first pod, at a pod of its own when it
-//! has a node.
+//! Keeps what the tags of images stood for: at what has a template when its first pod is made, at a pod of its own when
+//! it has a node.
 //!
 //! ```text
-//! ReplicaSet ─first pod─▶ its annotation ─▶ each of its pods
-//! pod without a set ─bound─▶ its own annotation ─adopted─▶ its set's, or the set takes over the pod's
+//! ReplicaSet, ControllerRevision, Job ─first pod─▶ its annotation ─▶ each of its pods
+//! pod without one ─bound─▶ its own annotation ─adopted─▶ its set's, or the set takes over the pod's
 //! not in the registry yet ─▶ waits ─a tag changed─▶ looked up again
 //! ```
 //!
@@ -12,12 +12,17 @@
 //!   (`a_set_looks_its_images_up_once_and_its_pods_get_that`), also when somebody takes the annotation off or writes
 //!   another one (`what_somebody_takes_off_or_writes_over_stays`), and those that it adopts get it too, or had it
 //!   before the set (`a_set_and_the_pods_that_it_adopts_run_one_build`);
+//! - so do all pods of one revision of a StatefulSet (`each_revision_of_a_stateful_set_runs_what_its_tags_stood_for`,
+//!   `a_push_in_the_middle_of_a_rollout_by_parts_mixes_nothing`) or of a DaemonSet
+//!   (`each_revision_of_a_daemon_set_runs_what_its_tags_stood_for`), and all pods of one Job
+//!   (`all_pods_of_a_job_run_one_build_and_the_next_job_the_next_one`);
 //! - what came with a copied object counts for nothing (`what_a_copied_object_says_is_looked_up_anew`);
 //! - nothing is kept of images that are gone (`what_is_no_image_any_more_is_kept_no_longer`), and what is kept has room
 //!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`); a pod
 //!   that is as large as a pod may be says that it has none (`a_pod_that_has_no_room_for_it_says_so`);
 //! - what was not in the registry is looked up when it comes, once for the whole set
-//!   (`what_comes_later_is_looked_up_once_for_all_pods_of_a_set`);
+//!   (`what_comes_later_is_looked_up_once_for_all_pods_of_a_set`,
+//!   `what_comes_later_is_looked_up_once_for_a_revision_and_for_a_job`);
 //! - a pod without a set keeps what its tag stood for when it got its node
 //!   (`a_pod_of_its_own_is_looked_up_when_it_has_a_node`).
 
@@ -39,21 +44,23 @@ use tokio::sync::watch;
 use crate::control::is_a;
 use crate::engine::client::{everywhere, key as key_of, kind};
 use crate::engine::{Client, Controller, Error};
+use crate::history::revision_label::{REVISION_LABEL, revision_of};
+use crate::index::Indexes;
 use crate::pods::is_active;
 
-/// What a ReplicaSet's pods are to run. What nobody has looked up before is what its pods run that it has adopted; the
-/// rest is looked up, and kept first.
+/// What the pods of one template are to run. What nobody has looked up before is what these of them run that are there;
+/// the rest is looked up, and kept first with what has the template.
 ///
 /// # Errors
-/// When the set cannot be written.
-pub(crate) async fn of_set(
+/// When that cannot be written.
+pub(crate) async fn of_template(
     client: &Client,
-    sets: &Arc<Kind>,
+    kind: &Arc<Kind>,
     images: &dyn Images,
-    set: &Stored,
+    holder: &Stored,
     pods: &[&Stored],
 ) -> Result<Pins, ApiError> {
-    let value = set.object.value()?;
+    let value = holder.object.value()?;
     let wanted = images_in(&value);
     let mut pins = Pins::of(&value);
     pins.keep_only(&wanted);
@@ -72,16 +79,16 @@ pub(crate) async fn of_set(
         return Ok(pins);
     }
     let change = |mut newest: Value| {
-        if newest["metadata"]["uid"] == set.object.header.uid {
+        if newest["metadata"]["uid"] == holder.object.header.uid {
             let mut pins = Pins::of(&newest);
             pins.take_over(&wanted, &found);
             pins.write(&mut newest);
         }
         Ok(newest)
     };
-    match client.modify(sets, &set.key, None, change).await {
+    match client.modify(kind, &holder.key, None, change).await {
         Ok(written) => Ok(Pins::of(&written.stored.object.value()?)),
-        // Gone: what it would have made goes with it.
+        // Gone: what is made of it goes with it.
         Err(gone) if gone.code == 404 => Ok(pins),
         Err(error) => Err(error),
     }
@@ -90,43 +97,64 @@ pub(crate) async fn of_set(
 /// The controller of pods.
 pub struct ImagePins {
     client: Client,
+    indexes: Indexes,
     images: Arc<dyn Images>,
     changed: tokio::sync::Mutex<watch::Receiver<u64>>,
     /// Pods with an image that is not in the registry.
     waiting: Mutex<BTreeSet<Key>>,
     pods: Arc<Kind>,
-    /// Kinds of sets: what makes pods of one template.
-    sets: [Arc<Kind>; 2],
+    /// What makes pods of one template.
+    of_one_template: [Arc<Kind>; 3],
+    /// What has had several, and keeps them in revisions.
+    of_revisions: [Arc<Kind>; 2],
+    revisions: Arc<Kind>,
 }
 
 impl ImagePins {
     /// Writes through this client.
-    pub fn new(client: Client, images: Arc<dyn Images>) -> Result<Self, Error> {
-        let pods = kind("", "v1", "pods")?;
-        let sets = [kind("apps", "v1", "replicasets")?, kind("", "v1", "replicationcontrollers")?];
-        let changed = tokio::sync::Mutex::new(images.changed());
-        Ok(Self { client, images, changed, waiting: Mutex::default(), pods, sets })
+    pub fn new(client: Client, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
+        let of_one_template = [
+            kind("apps", "v1", "replicasets")?,
+            kind("", "v1", "replicationcontrollers")?,
+            kind("batch", "v1", "jobs")?,
+        ];
+        Ok(Self {
+            pods: kind("", "v1", "pods")?,
+            of_one_template,
+            of_revisions: [kind("apps", "v1", "statefulsets")?, kind("apps", "v1", "daemonsets")?],
+            revisions: kind("apps", "v1", "controllerrevisions")?,
+            changed: tokio::sync::Mutex::new(images.changed()),
+            waiting: Mutex::default(),
+            client,
+            indexes,
+            images,
+        })
     }
 
-    /// The set that made a pod, if it is still there, and its kind.
-    fn set_of(&self, pod: &Stored) -> Option<(&Arc<Kind>, Arc<Stored>)> {
+    /// What has the template that a pod was made of, if it is still there, and its kind.
+    fn holder_of(&self, pod: &Stored) -> Option<(&Arc<Kind>, Arc<Stored>)> {
         let owner = pod.object.header.owners.iter().find(|owner| owner.controller)?;
-        let sets = self.sets.iter().find(|sets| is_a(owner, sets))?;
-        let key = key_of(sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
-        let set = self.client.snapshot().get(&key)?;
-        (set.object.header.uid == owner.uid).then_some((sets, set))
+        if self.of_revisions.iter().any(|sets| is_a(owner, sets)) {
+            return Some((&self.revisions, revision_of(&self.indexes, pod)?));
+        }
+        let kind = self.of_one_template.iter().find(|kind| is_a(owner, kind))?;
+        let key = key_of(kind, &pod.key.cluster, &pod.key.namespace, &owner.name);
+        let holder = self.client.snapshot().get(&key)?;
+        (holder.object.header.uid == owner.uid).then_some((kind, holder))
     }
 
     async fn pin(&self, pod: &Bound) -> Result<Pins, ApiError> {
         let Bound { stored, images, own } = pod;
-        let of_set = match self.set_of(stored) {
-            Some((sets, set)) => of_set(&self.client, sets, &*self.images, &set, &[stored]).await?,
+        let of_template = match self.holder_of(stored) {
+            Some((kind, holder)) => {
+                of_template(&self.client, kind, &*self.images, &holder, &[stored]).await?
+            }
             None => Pins::default(),
         };
-        // What its set does not name is the pod's own: somebody has changed its image.
+        // What its template does not name is the pod's own: somebody has changed its image.
         let settle = |own: &Pins| {
             let mut pins = Pins::default();
-            pins.take_over(images, &of_set);
+            pins.take_over(images, &of_template);
             pins.take_over(images, own);
             pins
         };
@@ -168,6 +196,10 @@ fn node(of: &Header) -> Option<&String> {
     of.fields.get("spec.nodeName")
 }
 
+fn revision(of: &Header) -> Option<&String> {
+    of.labels.get(REVISION_LABEL)
+}
+
 #[async_trait]
 impl Controller for ImagePins {
     fn name(&self) -> &'static str {
@@ -183,13 +215,14 @@ impl Controller for ImagePins {
             event.key().map(|key| self.waiting.lock().remove(key));
             return Vec::new();
         };
-        // A report changes neither generation, node nor owner; nobody is asked to look at its body.
+        // A report changes neither generation, node, owner nor revision; nobody is asked to look at its body.
         let same = |before: &Arc<Stored>| {
             let (now, before) = (&pod.object.header, &before.object.header);
             now.uid == before.uid
                 && now.generation == before.generation
                 && now.owners == before.owners
                 && node(now) == node(before)
+                && revision(now) == revision(before)
         };
         if event.before.as_ref().is_some_and(same) { Vec::new() } else { vec![pod.key.clone()] }
     }

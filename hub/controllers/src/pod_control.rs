@@ -51,13 +51,20 @@ impl PodControl<'_> {
                 Ok(())
             }
             Err(error) => {
-                // Its namespace goes: nothing to tell anybody.
-                if !error.is_namespace_terminating() {
-                    let text = format!("Error creating: {error}");
-                    recorder.warning(kind, owner, name, "FailedCreate", text);
-                }
+                self.tell_refused(&error);
                 Err(error)
             }
+        }
+    }
+
+    /// Tells that pods cannot be made.
+    pub(crate) fn tell_refused(&self, error: &ApiError) {
+        // Its namespace goes: nothing to tell anybody.
+        if !error.is_namespace_terminating() {
+            let (kind, owner) = self.owner;
+            let (recorder, name) = (&self.client.recorder, self.client.name());
+            let text = format!("Error creating: {error}");
+            recorder.warning(kind, owner, name, "FailedCreate", text);
         }
     }
 

@@ -16,23 +16,23 @@ use freewheel_link::digest::Digest;
 use serde_json::{Value, json};
 
 /// What the pods with this label are to run.
-fn run(s: &dyn Snapshot, app: &str, image: &str) -> BTreeSet<String> {
+pub(crate) fn run(s: &dyn Snapshot, app: &str, image: &str) -> BTreeSet<String> {
     let pods = list(s, "root", "pods", "default");
     let mine = pods.iter().filter(|pod| pod["metadata"]["labels"]["app"] == app);
     mine.map(|pod| Pins::of(pod).apply(image)).collect()
 }
 
-fn by(image: &str, manifest: Digest) -> BTreeSet<String> {
+pub(crate) fn by(image: &str, manifest: Digest) -> BTreeSet<String> {
     let name = image.split(':').next().unwrap();
     BTreeSet::from([format!("{name}@{manifest}")])
 }
 
-fn replicas(count: u32) -> impl Fn(&mut Value) + Send + Sync {
+pub(crate) fn replicas(count: u32) -> impl Fn(&mut Value) + Send + Sync {
     move |d: &mut Value| d["spec"]["replicas"] = json!(count)
 }
 
 /// As `kubectl rollout restart` writes it.
-fn restart(when: &'static str) -> impl Fn(&mut Value) + Send + Sync {
+pub(crate) fn restart(when: &'static str) -> impl Fn(&mut Value) + Send + Sync {
     move |d: &mut Value| {
         let meta = &mut d["spec"]["template"]["metadata"];
         meta["annotations"] = json!({"kubectl.kubernetes.io/restartedAt": when});
@@ -116,14 +116,14 @@ async fn a_pod_of_its_own_is_looked_up_when_it_has_a_node() {
 }
 
 /// Names of what has this label.
-fn named(s: &dyn Snapshot, plural: &str, app: &str) -> Vec<String> {
+pub(crate) fn named(s: &dyn Snapshot, plural: &str, app: &str) -> Vec<String> {
     let all = list(s, "root", plural, "default").into_iter();
     let mine = all.filter(|one| one["metadata"]["labels"]["app"] == app);
     mine.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What an object says that its images stand for.
-fn pins(s: &dyn Snapshot, plural: &str, name: &str) -> Pins {
+pub(crate) fn pins(s: &dyn Snapshot, plural: &str, name: &str) -> Pins {
     Pins::of(&get(s, "root", plural, "default", name).unwrap())
 }
 
@@ -323,7 +323,7 @@ async fn who_runs_a_build_is_counted_and_called_by_its_deployment() {
     let running = module_users::RunningPods::new(hub.objects.clone());
     let users = running.users(&first, &|image| image == "web:1");
     let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
-    assert_eq!(users, Users { pods: 4, sets: 0, restarts, loose: 1 });
+    assert_eq!(users, Users { pods: 4, without_pods: 0, restarts, loose: 1 });
     assert_eq!(running.users(&first, &|image| image == "web:2"), Users::default(), "another tag");
     assert_eq!(running.users(&Digest::of(b"x"), &|_| true), Users::default());
     hub.change("root", "deployments", "default", "web", replicas(0)).await;
@@ -348,7 +348,7 @@ async fn who_will_run_a_build_again_is_counted_too() {
     hub.eventually("scaled down", no_pods).await;
     let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
     let users = running.users(&first, &|image| image == "web:1");
-    assert_eq!(users, Users { pods: 0, sets: 1, restarts, loose: 0 });
+    assert_eq!(users, Users { pods: 0, without_pods: 1, restarts, loose: 0 });
     hub.registry.push("web:1", "second");
     hub.change("root", "deployments", "default", "web", |d| {
         restart("now")(d);
@@ -359,7 +359,7 @@ async fn who_will_run_a_build_again_is_counted_too() {
     let users = running.users(&first, &|image| image == "web:1");
     assert_eq!(
         users,
-        Users { sets: 1, ..Users::default() },
+        Users { without_pods: 1, ..Users::default() },
         "for a roll-back, which nobody has to type"
     );
     hub.stop().await;

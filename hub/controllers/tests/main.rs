@@ -2,6 +2,7 @@
 
 mod autoscalers;
 mod budgets;
+mod builds;
 mod certificates;
 mod crowd;
 mod daemons;

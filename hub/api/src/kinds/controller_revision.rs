@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::accessors::{AGE, NAME, age, column, flag, int, list, name, text};
 use super::field_value::FieldValue;
+use crate::pins::RESOLVED;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -20,6 +21,7 @@ pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("apps", "v1", "ControllerRevision"), "controllerrevisions", Rules)
         .columns(COLUMNS)
         .with(&[Trait::CountsNoGeneration])
+        .keeps(RESOLVED)
 }
 
 struct Rules;

@@ -8,6 +8,8 @@
 //!
 //! Guarantees:
 //! - a time makes one Job, whoever breaks off when (`a_cron_job_runs_at_its_times`);
+//! - each Job runs what its tags stand for when it begins
+//!   (`all_pods_of_a_job_run_one_build_and_the_next_job_the_next_one`);
 //! - its times are those of the hub's clock, also after somebody has set it (`a_clock_that_was_set_back_holds_nothing_up`).
 
 pub mod decide;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::pins::take_off;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
@@ -240,11 +243,14 @@ fn job(cron: &Value, name: &str, owner: &Value, scheduled_at: &str) -> Value {
     let meta = &template["metadata"];
     let mut notes = meta["annotations"].as_object().cloned().unwrap_or_default();
     notes.insert(SCHEDULED_AT.to_owned(), scheduled_at.into());
-    json!({
+    let mut job = json!({
         "metadata": {"name": name, "labels": meta["labels"], "annotations": notes,
             "ownerReferences": [owner]},
         "spec": template["spec"],
-    })
+    });
+    // Each Job looks its images up itself, whatever somebody has written into the template.
+    take_off(&mut job);
+    job
 }
 
 #[async_trait]

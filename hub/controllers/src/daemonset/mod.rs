@@ -13,7 +13,9 @@
 //!   (`every_device_gets_its_daemon_and_keeps_it_while_it_is_silent`);
 //! - a rollout never has more nodes without a pod that serves than may be so, whatever happens meanwhile
 //!   (`a_rollout_takes_no_more_than_may_be_missing`, `a_daemon_set_is_rolled_out_and_back`), and one that surges makes
-//!   the new pod first (`a_surge_makes_the_new_pod_before_the_old_one_goes`).
+//!   the new pod first (`a_surge_makes_the_new_pod_before_the_old_one_goes`);
+//! - all pods of one template run one build of its images, whenever they are made
+//!   (`each_revision_of_a_daemon_set_runs_what_its_tags_stood_for`).
 //!
 //! A change is answered with one look at the set's whole fleet, in a large one once in a second at most: what many pods
 //! report meanwhile is one look.
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::images::Images;
 use freewheel_hub_placement::daemon::{DaemonFit, daemon_fit};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
@@ -68,12 +71,12 @@ pub struct DaemonSets {
 
 impl DaemonSets {
     /// Writes through this client.
-    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
+    pub fn new(client: Client, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
         Ok(Self {
             sets: kind("apps", "v1", "daemonsets")?,
             pods: kind("", "v1", "pods")?,
             nodes: kind("", "v1", "nodes")?,
-            history: History::new(client.clone(), indexes.clone())?,
+            history: History::new(client.clone(), indexes.clone(), images)?,
             failed: FailedPods::default(),
             throttle: Throttle::default(),
             client,
@@ -155,10 +158,31 @@ impl DaemonSets {
         })
     }
 
+    /// Makes the newest revision's pods of these nodes, as many as one look makes.
+    async fn make(
+        &self,
+        control: &PodControl<'_>,
+        run: &Run<'_>,
+        timeline: &Timeline,
+        nodes: &[Arc<str>],
+    ) -> Result<(), ApiError> {
+        let Some(newest) = timeline.newest().filter(|_| !nodes.is_empty()) else { return Ok(()) };
+        let pins = self.history.pins(newest).await.inspect_err(|error| {
+            control.tell_refused(error);
+        })?;
+        let mut pod = run.pod.clone();
+        pins.write(&mut pod);
+        let of_node = |at: usize| {
+            nodes.get(at).map_or_else(Value::default, |node| template::for_node(&pod, node))
+        };
+        control.create_all(nodes.len().min(PODS_AT_ONCE_MAX), of_node).await
+    }
+
     /// Makes and ends pods; whether anything was to be done, and when what has to wait is due.
     async fn apply(
         &self,
         run: &Run<'_>,
+        timeline: &Timeline,
         changes: Changes,
     ) -> Result<(bool, Option<Duration>), ApiError> {
         let Changes { create, mut delete, failed, ended } = changes;
@@ -181,10 +205,7 @@ impl DaemonSets {
         let any = !create.is_empty() || !delete.is_empty();
         let control =
             PodControl { client: &self.client, owner: (&self.sets, run.stored), pods: &self.pods };
-        let pod = |at: usize| {
-            create.get(at).map_or_else(Value::default, |node| template::for_node(&run.pod, node))
-        };
-        let made = control.create_all(create.len().min(PODS_AT_ONCE_MAX), pod).await;
+        let made = self.make(&control, run, timeline, &create).await;
         let gone = control.delete_all(delete.iter().take(PODS_AT_ONCE_MAX).map(|pod| &**pod)).await;
         gone?;
         match made {
@@ -226,8 +247,8 @@ impl DaemonSets {
         timeline: &Timeline,
     ) -> Result<(bool, Option<Duration>), Error> {
         let failed = Error::api("manage the pods of a DaemonSet");
-        let managed = self.apply(run, decide::manage(fleet, run.surges())).await.map_err(failed)?;
-        let (mut any, wait) = managed;
+        let changes = decide::manage(fleet, run.surges());
+        let (mut any, wait) = self.apply(run, timeline, changes).await.map_err(failed)?;
         if !any {
             let desired = fleet.nodes.values().filter(|node| node.fit.should_run).count();
             let changes = match run.update(i32::try_from(desired).unwrap_or(i32::MAX)) {
@@ -236,7 +257,7 @@ impl DaemonSets {
                 Update::Rolling { surge, .. } => decide::surge(fleet, surge),
             };
             let failed = Error::api("roll out a DaemonSet");
-            any = self.apply(run, changes).await.map_err(failed)?.0;
+            any = self.apply(run, timeline, changes).await.map_err(failed)?.0;
         }
         self.forget(run, fleet, timeline).await?;
         Ok((any, wait))

@@ -5,18 +5,29 @@
 //! template ─▶ patch ─equal to the newest─▶ it
 //!                   ─equal to an older one─▶ that one, with the highest number
 //!                   ─equal to none─▶ a new one, named by its hash (the next hash, where another has that name)
+//! revision_label    which of them a pod is of
 //! ```
+//!
+//! A revision also keeps what the tags of its template's images stood for when it got its first pod: of that are all of
+//! its pods, also those that are made when the template comes back.
 //!
 //! Guarantees:
 //! - a template that comes back has its old revision (`a_template_that_comes_back_has_its_old_revision`,
 //!   `a_daemon_set_is_rolled_out_and_back`);
 //! - a name that another revision has leads to another hash, and the count of that is kept
 //!   (`a_name_that_is_taken_leads_to_the_next_hash`);
+//! - what images stand for is looked up for each revision once, and what its owner says of it is left out
+//!   (`each_revision_of_a_stateful_set_runs_what_its_tags_stood_for`,
+//!   `a_revision_has_nothing_of_what_its_owner_says_of_images`);
 //! - what runs is never forgotten (`what_is_beyond_the_limit_goes_oldest_first_and_nothing_that_lives`).
+
+pub(crate) mod revision_label;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use freewheel_hub_api::images::Images;
+use freewheel_hub_api::pins::{Pins, take_off};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
@@ -27,11 +38,13 @@ use crate::control::{any, claimed, owner_reference};
 use crate::deployment::revision::template_hash;
 use crate::engine::client::{key as key_of, kind};
 use crate::engine::{Client, Error};
-use crate::index::Indexes;
+use crate::index::{IndexTerm, Indexes};
+use crate::pins;
+use crate::pods::controller_of;
 use crate::selector::Selector;
+pub(crate) use revision_label::REVISION_LABEL;
+use revision_label::is_of;
 
-/// Label of pods: which revision they are of.
-pub(crate) const REVISION_LABEL: &str = "controller-revision-hash";
 /// What of a long owner's name is in those of its revisions.
 const PREFIX_BYTES_MAX: usize = 223;
 /// How often a name may be taken by another revision before this gives up for now.
@@ -122,7 +135,10 @@ impl Subject<'_> {
         }
         let owner = owner_reference(self.kind, self.stored);
         meta.insert("ownerReferences".to_owned(), json!([owner]));
-        json!({"metadata": meta, "data": self.data(), "revision": number})
+        let mut revision = json!({"metadata": meta, "data": self.data(), "revision": number});
+        // Whatever somebody has written there, it is looked up for the revision.
+        take_off(&mut revision);
+        revision
     }
 }
 
@@ -147,12 +163,18 @@ pub(crate) struct History {
     client: Client,
     indexes: Indexes,
     revisions: Arc<Kind>,
+    images: Arc<dyn Images>,
 }
 
 impl History {
     /// Writes through this client.
-    pub(crate) fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
-        Ok(Self { client, indexes, revisions: kind("apps", "v1", "controllerrevisions")? })
+    pub(crate) fn new(
+        client: Client,
+        indexes: Indexes,
+        images: Arc<dyn Images>,
+    ) -> Result<Self, Error> {
+        let revisions = kind("apps", "v1", "controllerrevisions")?;
+        Ok(Self { client, indexes, revisions, images })
     }
 
     /// Finds the revision of the subject's template, or makes it.
@@ -227,6 +249,21 @@ impl History {
         }
     }
 
+    /// What the pods of a revision are to run; what nobody has looked up before is looked up, and kept with it first.
+    ///
+    /// # Errors
+    /// When the revision cannot be written.
+    pub(crate) async fn pins(&self, revision: &Revision) -> Result<Pins, ApiError> {
+        let kept = &*revision.stored;
+        let (cluster, namespace) = (&kept.key.cluster, &*kept.key.namespace);
+        let of_owner = controller_of(kept)
+            .map(|owner| self.indexes.pods.find(IndexTerm::Controller(cluster, namespace, owner)));
+        let of_owner = of_owner.unwrap_or_default();
+        let pods = of_owner.iter().map(|pod| &*pod.stored).filter(|pod| is_of(pod, kept));
+        let pods: Vec<_> = pods.collect();
+        pins::of_template(&self.client, &self.revisions, &*self.images, kept, &pods).await
+    }
+
     /// Deletes what is beyond the limit.
     pub(crate) async fn forget(&self, beyond: &[Revision]) -> Result<(), Error> {
         for revision in beyond {
@@ -263,6 +300,7 @@ pub(crate) fn beyond(
 mod tests {
     use super::*;
     use crate::testing::stored;
+    use freewheel_hub_api::pins::RESOLVED;
     use freewheel_hub_schema::object::Resource;
 
     fn revision(name: &str, number: i64, image: &str) -> Revision {
@@ -308,5 +346,17 @@ mod tests {
         let hash = first["metadata"]["labels"][REVISION_LABEL].as_str().unwrap();
         assert_eq!(first["metadata"]["name"], format!("d-{hash}"));
         assert_eq!(first["metadata"]["annotations"]["why"], "because");
+    }
+
+    #[test]
+    fn a_revision_has_nothing_of_what_its_owner_says_of_images() {
+        let value = json!({"metadata": {"name": "d", "annotations": {"why": "because", RESOLVED: "{}"}},
+            "spec": {"template": {"metadata": {"labels": {"app": "d"}}}}});
+        let stored = stored(&Resource::new("apps", "daemonsets"), "d", value.clone());
+        let kind = kind("apps", "v1", "daemonsets").unwrap();
+        let (kind, hash_label) = (&kind, REVISION_LABEL);
+        let subject = Subject { kind, stored: &stored, value: &value, hash_label };
+        let revision = subject.revision(1, 0);
+        assert_eq!(revision["metadata"]["annotations"], json!({"why": "because"}));
     }
 }

@@ -12,7 +12,9 @@
 //! Guarantees:
 //! - each pod counts once, and nobody takes one away before it has: it has a finalizer until then
 //!   (`a_job_counts_each_pod_once_and_is_complete`, `a_pod_is_counted_once_wherever_it_breaks_off`);
-//! - a pod whose Job is gone, or over, is held by nobody (`what_a_job_leaves_behind_is_held_by_nobody`).
+//! - a pod whose Job is gone, or over, is held by nobody (`what_a_job_leaves_behind_is_held_by_nobody`);
+//! - all pods of one Job run one build of its images
+//!   (`all_pods_of_a_job_run_one_build_and_the_next_job_the_next_one`).
 //!
 //! After it has acted it reads its pods anew: what the status says of them is what is there.
 
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::images::Images;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
@@ -63,6 +66,7 @@ pub struct Jobs {
     indexes: Indexes,
     jobs: Arc<Kind>,
     pods: Arc<Kind>,
+    images: Arc<dyn Images>,
     failures: FailureRecords,
     /// When each Job of many pods was last looked at.
     throttle: Throttle,
@@ -70,10 +74,10 @@ pub struct Jobs {
 
 impl Jobs {
     /// Writes through this client.
-    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
+    pub fn new(client: Client, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
         let (jobs, pods) = (kind("batch", "v1", "jobs")?, kind("", "v1", "pods")?);
         let (failures, throttle) = (FailureRecords::default(), Throttle::default());
-        Ok(Self { client, indexes, jobs, pods, failures, throttle })
+        Ok(Self { client, indexes, jobs, pods, images, failures, throttle })
     }
 
     fn tell(&self, job: &Stored, reason: &'static str, text: String) {
@@ -154,6 +158,12 @@ impl Jobs {
                 decide::manage(&wanted, &tally, record, now)
             }
         };
+        if let Action::Create(_) = &action
+            && self.keep_pins(job, &pods).await?
+        {
+            // The Job is another one by now, and comes back as such.
+            return Ok(None);
+        }
         let acted = self.act(job, &tally, &action).await;
         let deadline = if over.is_none() { outcome::deadline_in(&wanted, now) } else { None };
         let ends = tally.active.iter().filter(|_| over.is_some());

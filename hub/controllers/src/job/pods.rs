@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use freewheel_hub_api::pins::{Pins, images_in};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
@@ -18,6 +19,7 @@ use super::template;
 use crate::control::{Claim, claim, owner_reference};
 use crate::engine::Error;
 use crate::index::{IndexTerm, PodEntry, controlled_or_adoptable};
+use crate::pins;
 use crate::pods::controller_of;
 use crate::selector::Selector;
 
@@ -99,16 +101,34 @@ impl Jobs {
         }
     }
 
+    /// Keeps with the Job what its pods are to run, before one is made; whether that was not so yet.
+    pub(super) async fn keep_pins(&self, job: &Stored, pods: &[JobPod]) -> Result<bool, Error> {
+        let value = job.object.value().map_err(Error::api("read a Job"))?;
+        let mut before = Pins::of(&value);
+        before.keep_only(&images_in(&value));
+        let pods: Vec<&Stored> = pods.iter().map(|pod| &*pod.facts.stored).collect();
+        let kept = pins::of_template(&self.client, &self.jobs, &*self.images, job, &pods).await;
+        let kept = kept.inspect_err(|error| {
+            self.warn(job, "FailedCreate", format!("Error creating: {error}"));
+        });
+        let kept = kept.map_err(Error::api("keep what the images of a Job stand for"))?;
+        Ok(kept != before)
+    }
+
     /// Creates in bursts of 1, 2, 4, …: a Job that is refused is refused once, not 500 times.
     pub(super) async fn create(&self, job: &Stored, slots: &[Slot]) -> Result<(), ApiError> {
         let value = job.object.value()?;
-        let template = &value["spec"]["template"];
+        let (template, pins) = (&value["spec"]["template"], Pins::of(&value));
         let owner = owner_reference(&self.jobs, job);
         let mut left = &slots[..slots.len().min(PODS_AT_ONCE_MAX)];
         let mut batch = 1;
         while !left.is_empty() {
             let (now, later) = left.split_at(batch.min(left.len()));
-            let made = now.iter().map(|slot| template::pod(&job.key.name, template, &owner, slot));
+            let made = now.iter().map(|slot| {
+                let mut pod = template::pod(&job.key.name, template, &owner, slot);
+                pins.write(&mut pod);
+                pod
+            });
             let outcomes = join_all(made.map(|pod| self.create_one(job, pod))).await;
             outcomes.into_iter().collect::<Result<(), _>>()?;
             left = later;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_api::pins::Pins;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Stored;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::decide::Step;
 use super::{Run, StatefulSets, identity};
 use crate::control::owner_reference;
+use crate::history::Revision;
 
 impl StatefulSets {
     /// Does one after another, or, where pods wait for nobody, in bursts of 1, 2, 4, …
@@ -46,15 +48,14 @@ impl StatefulSets {
             let why = "a claim of the pod before it is still there";
             return Err(ApiError::conflict("", "pods", &name, why));
         }
-        let (template, revision) = if updated {
-            (run.value["spec"]["template"].clone(), &run.wanted.updated)
-        } else {
-            (run.current_template.clone(), &run.wanted.current)
-        };
-        let owner = owner_reference(&self.sets, run.stored);
-        let pod = identity::pod_of(&run.value, &template, &owner, (ordinal, revision));
         let name = format!("{}-{ordinal}", run.stored.key.name);
-        let made = self.create_with_claims(run, ordinal, &pod).await;
+        let made = match self.pins(run, updated).await {
+            Ok(pins) => {
+                let pod = self.pod_of(run, ordinal, updated, pins);
+                self.create_with_claims(run, ordinal, &pod).await
+            }
+            Err(error) => Err(error),
+        };
         if made
             .as_ref()
             .is_err_and(|error| error.reason == "AlreadyExists" || error.is_namespace_terminating())
@@ -63,6 +64,36 @@ impl StatefulSets {
         }
         self.tell_pod(run, "Create", &name, made.as_ref().err());
         made.map(drop)
+    }
+
+    /// The pod of an ordinal, of the template's own revision or of the one that runs.
+    fn pod_of(&self, run: &Run<'_>, ordinal: i64, updated: bool, pins: &Pins) -> Value {
+        let (template, revision) = if updated {
+            (run.value["spec"]["template"].clone(), &run.wanted.updated)
+        } else {
+            let template = run.current().map(Revision::template).unwrap_or_default();
+            (template, &run.wanted.current)
+        };
+        let owner = owner_reference(&self.sets, run.stored);
+        let mut pod = identity::pod_of(&run.value, &template, &owner, (ordinal, revision));
+        pins.write(&mut pod);
+        pod
+    }
+
+    /// What the pods of that revision are to run: asked once in a run, however many it makes.
+    async fn pins<'r>(&self, run: &'r Run<'_>, updated: bool) -> Result<&'r Pins, ApiError> {
+        let (cell, revision) = if updated {
+            (&run.updated_pins, run.timeline.newest())
+        } else {
+            (&run.current_pins, run.current())
+        };
+        let ask = || async {
+            match revision {
+                Some(revision) => self.history.pins(revision).await,
+                None => Ok(Pins::default()),
+            }
+        };
+        cell.get_or_try_init(ask).await
     }
 
     async fn create_with_claims(

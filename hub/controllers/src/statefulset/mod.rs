@@ -15,6 +15,9 @@
 //!   (`pods_come_one_after_another_upwards`, `pods_go_one_after_another_downwards`, `ordinals_come_and_go_in_order`);
 //! - a rollout goes from the highest ordinal down to the partition, with no more missing than may be
 //!   (`a_rollout_goes_downwards_and_waits_for_each`, `a_stateful_set_is_rolled_out_by_parts_and_back`);
+//! - all pods of one revision run one build of its images, whenever they are made
+//!   (`each_revision_of_a_stateful_set_runs_what_its_tags_stood_for`,
+//!   `a_push_in_the_middle_of_a_rollout_by_parts_mixes_nothing`);
 //! - claims stay, unless the set says otherwise (`the_policy_says_whose_claims_are`).
 
 mod apply;
@@ -29,6 +32,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::images::Images;
+use freewheel_hub_api::pins::Pins;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -36,6 +41,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use crate::amount::in_pods;
 use crate::control::{claimed, is_a};
@@ -68,11 +74,19 @@ struct Run<'a> {
     value: Value,
     spec: StatefulSetSpec,
     wanted: Wanted,
-    /// The template of the revision that runs.
-    current_template: Value,
+    timeline: Timeline,
+    /// What pods of the revision that runs are to run, once one is made.
+    current_pins: OnceCell<Pins>,
+    /// The same of the template's own.
+    updated_pins: OnceCell<Pins>,
 }
 
 impl Run<'_> {
+    /// The revision that runs.
+    fn current(&self) -> Option<&Revision> {
+        self.timeline.all.iter().find(|one| one.name == self.wanted.current)
+    }
+
     fn min_ready(&self) -> Duration {
         let seconds = self.spec.min_ready_seconds.unwrap_or_default();
         Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
@@ -81,12 +95,12 @@ impl Run<'_> {
 
 impl StatefulSets {
     /// Writes through this client.
-    pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
+    pub fn new(client: Client, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
         Ok(Self {
             sets: kind("apps", "v1", "statefulsets")?,
             pods: kind("", "v1", "pods")?,
             claims: kind("", "v1", "persistentvolumeclaims")?,
-            history: History::new(client.clone(), indexes.clone())?,
+            history: History::new(client.clone(), indexes.clone(), images)?,
             throttle: Throttle::default(),
             client,
             indexes,
@@ -111,7 +125,7 @@ impl StatefulSets {
         stored: &'a Stored,
         typed: StatefulSet,
         selector: &Selector,
-    ) -> Result<(Run<'a>, Timeline), Error> {
+    ) -> Result<Run<'a>, Error> {
         let value = stored.object.value().map_err(Error::api("read a StatefulSet"))?;
         let subject = Subject { kind: &self.sets, stored, value: &value, hash_label: HASH_LABEL };
         let timeline = self.history.settle(&subject, selector).await?;
@@ -119,7 +133,6 @@ impl StatefulSets {
         let named = |revision: &&Revision| status.current_revision.as_ref() == Some(&revision.name);
         let newest = timeline.newest();
         let current = timeline.all.iter().find(named).or(newest);
-        let current_template = current.map(Revision::template).unwrap_or_default();
         let name = |revision: Option<&Revision>| revision.map(|it| it.name.clone());
         let spec = typed.spec.unwrap_or_default();
         let replicas = spec.replicas.unwrap_or(1);
@@ -133,7 +146,8 @@ impl StatefulSets {
             updated: name(newest).unwrap_or_default(),
             current_replicas: status.current_replicas.unwrap_or_default().into(),
         };
-        Ok((Run { stored, value, spec, wanted, current_template }, timeline))
+        let (current_pins, updated_pins) = (OnceCell::new(), OnceCell::new());
+        Ok(Run { stored, value, spec, wanted, timeline, current_pins, updated_pins })
     }
 
     /// The set's pods by ordinal, and when the next of them becomes available.
@@ -161,12 +175,7 @@ impl StatefulSets {
     }
 
     /// Deletes the revisions that nobody runs any more and the limit does not cover.
-    async fn forget(
-        &self,
-        run: &Run<'_>,
-        pods: &BTreeMap<i64, StatefulPod>,
-        timeline: &Timeline,
-    ) -> Result<(), Error> {
+    async fn forget(&self, run: &Run<'_>, pods: &BTreeMap<i64, StatefulPod>) -> Result<(), Error> {
         let limit = run.spec.revision_history_limit.unwrap_or(10);
         // A negative one keeps everything.
         let Ok(limit) = usize::try_from(limit) else { return Ok(()) };
@@ -174,17 +183,13 @@ impl StatefulSets {
         let running = pods.values().map(|pod| pod.revision.as_str());
         let living: HashSet<&str> = running.chain(own).collect();
         let lives = |one: &Revision| living.contains(one.name.as_str());
-        let dead = timeline.all.iter().filter(|one| !lives(one)).count();
-        self.history.forget(&beyond(&timeline.all, dead.saturating_sub(limit), lives)).await
+        let all = &run.timeline.all;
+        let dead = all.iter().filter(|one| !lives(one)).count();
+        self.history.forget(&beyond(all, dead.saturating_sub(limit), lives)).await
     }
 
-    async fn report(
-        &self,
-        run: &Run<'_>,
-        pods: &BTreeMap<i64, StatefulPod>,
-        collisions: i32,
-    ) -> Result<(), Error> {
-        let counted = (run.stored.object.header.generation, collisions);
+    async fn report(&self, run: &Run<'_>, pods: &BTreeMap<i64, StatefulPod>) -> Result<(), Error> {
+        let counted = (run.stored.object.header.generation, run.timeline.collisions);
         let old = &run.value["status"];
         let status = status::status(&run.wanted, pods.values(), counted, old);
         if status == *old {
@@ -293,7 +298,7 @@ impl Controller for StatefulSets {
         if let Some(rest) = self.throttle.wait(key, usize::try_from(size).unwrap_or_default()) {
             return Ok(Some(rest));
         }
-        let (run, timeline) = self.read(&stored, typed, &selector).await?;
+        let run = self.read(&stored, typed, &selector).await?;
         let (mut pods, mut next) = self.observe(&run, &selector).await?;
         let steps: Vec<Step> = decide::decide(&run.wanted, &pods);
         let is_full = decide::ACTS_MAX <= decide::acts(&steps);
@@ -307,9 +312,9 @@ impl Controller for StatefulSets {
         if !idle {
             (pods, next) = self.observe(&run, &selector).await?;
         }
-        self.report(&run, &pods, timeline.collisions).await?;
+        self.report(&run, &pods).await?;
         applied.map_err(Error::api("manage the pods of a StatefulSet"))?;
-        self.forget(&run, &pods, &timeline).await?;
+        self.forget(&run, &pods).await?;
         if is_full && !goes {
             // There is more to do than one look does.
             self.throttle.forget(key);

@@ -110,8 +110,8 @@ impl Inner {
     fn hint(&self, missing: &Reference) -> String {
         let Reference { repository, tag, digest, .. } = missing;
         if digest.is_some() {
-            return "push that build. A pod whose `image:` has a tag takes what the tag stands for now when it is made anew: \
-                    of a Deployment by `kubectl rollout restart`"
+            return "push that build. Where `image:` has a tag, pods take what the tag stands for now when they are made anew \
+                    with what makes them: of a Deployment, a StatefulSet or a DaemonSet by `kubectl rollout restart`"
                 .to_owned();
         }
         let tags = self.tags.list(repository).unwrap_or_default();

@@ -215,13 +215,13 @@ fn used(inner: &Inner, repository: &str, digest: &Digest) -> Option<String> {
         let own = image.parse::<Reference>().ok().and_then(|image| inner.own(&image).ok());
         own.is_some_and(|(name, _)| name == repository)
     };
-    let Users { pods, sets, restarts, .. } = inner.running.get()?.users(digest, &names);
-    if pods + sets == 0 {
+    let Users { pods, without_pods, restarts, .. } = inner.running.get()?.users(digest, &names);
+    if pods + without_pods == 0 {
         return None;
     }
     let mut text = format!(
-        "pods that run {repository}@{digest}: {pods}; ReplicaSets without pods that will run it again: {sets}. They \
-         cannot start without it"
+        "pods that run {repository}@{digest}: {pods}; ReplicaSets, revisions and Jobs without pods that will run it \
+         again: {without_pods}. They cannot start without it"
     );
     if !restarts.is_empty() {
         let _ = write!(text, "; to let them go over: {}", restarts.join("; "));
@@ -242,20 +242,25 @@ fn moved(
     };
     let users = inner.running.get().map(|running| running.users(before, &names));
     let mut text = format!("{repository}:{tag} stood for {before} and stands for {now} now");
-    let Users { pods, sets, restarts, loose } = users.unwrap_or_default();
+    let Users { pods, without_pods, restarts, loose } = users.unwrap_or_default();
     match pods {
         0 => text.push_str("; no pod runs the old one"),
         pods => drop(write!(text, "; pods that run the old one and keep it: {pods}")),
     }
-    if 0 < sets {
-        let _ =
-            write!(text, "; ReplicaSets without pods that keep it and will run it again: {sets}");
+    if 0 < without_pods {
+        let _ = write!(
+            text,
+            "; ReplicaSets, revisions and Jobs without pods that keep it and will run it again: {without_pods}"
+        );
     }
     if !restarts.is_empty() && tells_names {
         let _ = write!(text, "; to let them go over: {}", restarts.join("; "));
     }
     if 0 < loose {
-        let _ = write!(text, "; pods without a Deployment have to be made anew: {loose}");
+        let _ = write!(
+            text,
+            "; pods that no restart reaches, to be made anew with the Job or set that they are of: {loose}"
+        );
     }
     text
 }

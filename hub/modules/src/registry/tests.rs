@@ -179,7 +179,7 @@ impl Running for Three {
             return Users::default();
         }
         let restarts = vec!["kubectl rollout restart deployment/app".to_owned()];
-        Users { pods, sets: 2, restarts, loose: 1 }
+        Users { pods, without_pods: 2, restarts, loose: 1 }
     }
 }
 
@@ -210,8 +210,8 @@ async fn who_moves_a_tag_is_told_from_where_to_where_and_who_runs_the_old_build(
     put("v1", old, false).await;
     modules.ask_who_runs(Arc::new(Three));
     let told = put("v1", new, false).await.unwrap();
-    let rest = "pods that run the old one and keep it: 2; ReplicaSets without pods that keep it and will run it again: 2; to let them go over: kubectl rollout restart deployment/app; \
-                pods without a Deployment have to be made anew: 1\"";
+    let rest = "pods that run the old one and keep it: 2; ReplicaSets, revisions and Jobs without pods that keep it and will run it again: 2; to let them go over: kubectl rollout restart deployment/app; \
+                pods that no restart reaches, to be made anew with the Job or set that they are of: 1\"";
     assert_eq!(told, format!("{moved}{rest}"));
     put("v1", old, false).await;
     let told = put("v1", new, true).await.unwrap();

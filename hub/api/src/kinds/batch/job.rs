@@ -16,6 +16,7 @@ use crate::kinds::accessors::{
 };
 use crate::kinds::field_value::FieldValue;
 use crate::kinds::template;
+use crate::pins::RESOLVED;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -40,6 +41,7 @@ pub(crate) fn kind() -> Kind {
         .fields(["status.successful"])
         .with(&[Trait::LeavesItsOwn])
         .selects_by(Selection::LabelSelector)
+        .keeps(RESOLVED)
 }
 
 struct Rules;

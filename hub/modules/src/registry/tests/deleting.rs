@@ -14,7 +14,7 @@ async fn what_somebody_runs_is_deleted_only_by_force() {
     assert_eq!(refused.refusal(), (409, "DENIED".to_owned()));
     let text = String::from_utf8_lossy(&refused.body).into_owned();
     for part in [
-        ": 3; ReplicaSets without pods that will run it again: 2",
+        ": 3; ReplicaSets, revisions and Jobs without pods that will run it again: 2",
         "rollout restart deployment/app",
         "--force",
     ] {
