@@ -84,7 +84,7 @@ impl MemoryTransport {
 
     /// Makes this end see the connection over, for a reason that is none of the other end's words.
     pub fn break_off(&self, why: Closed) {
-        self.ended.send_if_modified(|slot| keep_first(slot, why.clone()));
+        self.ended.send_if_modified(|slot| keep_first(slot, why));
     }
 
     /// From now on nothing seems to come from the other end any more.
