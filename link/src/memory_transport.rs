@@ -82,6 +82,11 @@ impl MemoryTransport {
         *self.peer.lock() = address;
     }
 
+    /// Makes this end see the connection over, for a reason that is none of the other end's words.
+    pub fn break_off(&self, why: Closed) {
+        self.ended.send_if_modified(|slot| keep_first(slot, why));
+    }
+
     /// From now on nothing seems to come from the other end any more.
     pub fn hear_nothing(&self) {
         self.deaf.store(true, Ordering::Relaxed);
@@ -100,6 +105,15 @@ impl MemoryTransport {
             got = next => got.ok_or_else(|| Closed::Failed("the other end is gone".into())),
         }
     }
+}
+
+/// Whether this is the first that is heard of the end.
+fn keep_first(slot: &mut Option<Closed>, closed: Closed) -> bool {
+    let first = slot.is_none();
+    if first {
+        *slot = Some(closed);
+    }
+    first
 }
 
 /// One direction of a stream: its end is whole, or a reset.
@@ -229,13 +243,6 @@ impl Transport for MemoryTransport {
     }
 
     fn close(&self, code: u32, reason: &str) {
-        let keep_first = |slot: &mut Option<Closed>, closed: Closed| {
-            let first = slot.is_none();
-            if first {
-                *slot = Some(closed);
-            }
-            first
-        };
         let there = Closed::ByPeer { code, reason: reason.to_owned() };
         self.ended.send_if_modified(|slot| keep_first(slot, Closed::Here));
         self.ended_there.send_if_modified(|slot| keep_first(slot, there.clone()));

@@ -1,7 +1,7 @@
 //! `kubectl logs` in all its forms.
 
 use freewheel_tests::fleet::PATIENCE;
-use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::kubectl::{Kubectl, Running};
 use freewheel_tests::{Fleet, eventually};
 
 /// A pod that counts its runs and fails, and one with a container of each sort.
@@ -36,13 +36,17 @@ fn logs_of_every_container_and_start_can_be_read() {
     in_parts(&kubectl);
     of_the_start_before(&kubectl);
     of_what_is_not_there(&kubectl);
-    following(&fleet, &kubectl);
+    let mut follow = following(&fleet, &kubectl);
     fleet.kill_spoke("pi-1");
     eventually("the hub tells that the spoke is away", PATIENCE, || {
         let said = kubectl.try_run(&["logs", "many", "--tail=1"]);
         let clear = said.err.contains("pi-1") && said.err.contains("not connected");
         if !said.ok && clear { Ok(()) } else { Err(format!("{}{}", said.out, said.err)) }
     });
+    let ended = eventually("who follows a log hears of its end", PATIENCE, || {
+        follow.ended().ok_or_else(|| follow.out())
+    });
+    assert_eq!(ended.code(), Some(1), "what broke off is not called all of it: {ended}");
     // It comes back, and so do its logs.
     fleet.start_spoke("pi-1");
     wait_for(&kubectl, &["logs", "many", "--tail=1"], "tick");
@@ -116,10 +120,11 @@ fn of_what_is_not_there(kubectl: &Kubectl) {
     }
 }
 
-fn following(fleet: &Fleet, kubectl: &Kubectl) {
+fn following(fleet: &Fleet, kubectl: &Kubectl) -> Running {
     let follow = kubectl.start(&["logs", "-f", "many", "--tail=1"], &fleet.path("follow.txt"));
     eventually("followed lines arrive", PATIENCE, || {
         let out = follow.out();
         if 5 <= out.lines().count() { Ok(()) } else { Err(out) }
     });
+    follow
 }

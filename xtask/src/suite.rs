@@ -1,16 +1,17 @@
 //! The workspace's test binaries: one command builds them, two run at a time, and what each prints stands together.
 //!
 //! ```text
-//! cargo build --all-targets ─▶ binaries ─▶ two lanes, the longest first ─▶ those alone ─▶ what failed, once more
+//! cargo build --all-targets ─▶ binaries ─▶ two lanes, the longest first ─▶ those alone ─▶ what failed has printed
 //! ```
 //!
-//! One lane is not enough: a test of processes waits most of the time, and the machine with it.
+//! One lane is not enough: a test of processes waits most of the time, and the machine with it. Nothing is run twice: what
+//! has failed once has failed.
 //!
 //! Guarantees:
 //! - every target that cargo would test is run, and no other (`what_cargo_tests_is_run`);
 //! - what has to have the machine to itself runs after the lanes (`who_runs_alone_comes_last`);
 //! - the longest begin first (`the_longest_begin_first`);
-//! - what fails is counted, and its output is the end of all output (`what_fails_is_counted_and_told_last`).
+//! - what fails is counted, and what it has printed stands at the end as well (`what_fails_is_counted_and_told_last`).
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -133,7 +134,7 @@ fn all(
         });
     }
     for ended in failed {
-        tell(&format!("== once more, as it failed: {}\n{}", ended.name, ended.text));
+        tell(&format!("== failed above: {}\n{}", ended.name, ended.text));
     }
     sum
 }

@@ -53,7 +53,7 @@ use tracing::{info, warn};
 
 use crate::inner::Inner;
 use crate::issue::{SIGNER, forget_spent, is_for, is_own, issued, sign};
-use crate::joining::{No, REQUESTS_KIND, Refusal, gone, how_for};
+use crate::joining::{No, REQUESTS_KIND, Refusal, check_clock, gone, how_for};
 use crate::joins::{self, AskingPermit};
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::tokens::{self, GoodToken};
@@ -169,11 +169,13 @@ async fn decide(
     let busy = || Refusal(JoinRefusal::Busy, joins::NO_PERMIT_MESSAGE.to_owned());
     let mark = VerifiedRequest::read(&request.csr)
         .map(|asked| asked.fingerprint())
-        .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
+        .map_err(AuthorityError::from)
+        .map_err(Refusal::from)?;
     // It proves by its request that it has the key; no token is a way around that.
     if let Some(reason) = device_orders::bars(objects, &mark) {
         return Err(No::TurnedAway(reason));
     }
+    check_clock(objects)?;
     if !hub.joins.is_in_pace(&token.id, &mark) {
         return Err(busy().into());
     }

@@ -10,7 +10,7 @@ use freewheel_hub_api::kinds::certificate_signing_request::JOINING_CLUSTER;
 use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects};
 use freewheel_hub_pki::{Authority, Request, VerifiedRequest, certificates, encode};
 use freewheel_link::digest::Digest;
-use freewheel_link::join::{JoinRefusal, JoinRequestV1};
+use freewheel_link::join::JoinRequestV1;
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -95,9 +95,7 @@ pub(crate) async fn sign(
     request: &JoinRequestV1,
 ) -> Result<CertificateDer<'static>, Refusal> {
     let now = objects.clock().unix_seconds();
-    let certificate = authority
-        .sign_agent(&request.csr, name, uid, now)
-        .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
+    let certificate = authority.sign_agent(&request.csr, name, uid, now)?;
     let text = STANDARD.encode(encode("CERTIFICATE", &certificate));
     let write = |mut value: Value| {
         // A second connection of the same device may have been faster; the first certificate stays.

@@ -1,6 +1,7 @@
 //! Devices that join: as whom the gateway writes for them, and why one is not taken.
 
 use freewheel_hub_objects::{Actor, OVERTAKEN, Objects, WriteOptions};
+use freewheel_hub_pki::AuthorityError;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::join::JoinRefusal;
 use freewheel_link::message::Reason;
@@ -40,6 +41,26 @@ impl From<ApiError> for Refusal {
         let cause = if of_request { JoinRefusal::Request } else { JoinRefusal::Internal };
         Self(cause, error.message)
     }
+}
+
+impl From<AuthorityError> for Refusal {
+    fn from(error: AuthorityError) -> Self {
+        let cause = match &error {
+            AuthorityError::Request(_) | AuthorityError::Refused(_) => JoinRefusal::Request,
+            // The device can do nothing about it, and comes again.
+            AuthorityError::Authority(_)
+            | AuthorityError::Pair
+            | AuthorityError::Expired
+            | AuthorityError::Clock(_) => JoinRefusal::Internal,
+        };
+        Self(cause, error.to_string())
+    }
+}
+
+/// While the hub's clock is lost nobody gets a certificate: nothing is spent or written for one that cannot be.
+pub(crate) fn check_clock(objects: &Objects) -> Result<(), Refusal> {
+    let checked = freewheel_hub_pki::check_clock(objects.clock().unix_seconds());
+    checked.map_err(|error| AuthorityError::from(error).into())
 }
 
 /// For all that is written while one joins.

@@ -14,10 +14,9 @@
 //! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
 //! view       what a plan reads     bound_pods  which pods are where     pod_tokens, token_renewal  their tokens, in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
-//! services   Services, translated once for all spokes     datagrams  UDP of pods between spokes
-//! config_records  ConfigMaps and Secrets in the same way     config_readers  whose pods name them
+//! services, config_records  translated once for all spokes     config_readers  whose pods name what     datagrams  UDP
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
-//! object_refs  where objects are, and of which a spoke may speak
+//! object_refs  where objects are, and of which a spoke may speak     observed  which generations of pods it has seen
 //! refusals   what cannot be planned, where its user looks     device_orders, receipts  decommissioned, and when
 //! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
 //! incarnation  which life of the store this is; a folder put back from a copy is a new one
@@ -62,6 +61,7 @@ mod links;
 mod live_session;
 mod node;
 mod object_refs;
+mod observed;
 mod opening;
 mod own_api;
 mod pending_reports;

@@ -15,6 +15,7 @@ use crate::answers::Answers;
 use crate::datagrams::WaitingDatagrams;
 use crate::inner::Inner;
 use crate::links::PlanSession;
+use crate::observed::Unobserved;
 use crate::pending_reports::PendingReports;
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
@@ -66,6 +67,8 @@ pub(crate) struct Session<'a> {
     pub(crate) pushed: Mutex<Option<Instant>>,
     /// What the last look had to leave out of the plan.
     pub(crate) refused: watch::Sender<Vec<Refused>>,
+    /// Pods of which the spoke may have seen more than is written.
+    pub(crate) unobserved: Unobserved,
     /// Datagrams that wait for an address of the spoke's own.
     pub(crate) waiting_datagrams: WaitingDatagrams,
     /// What the store is to know of this session.
@@ -100,6 +103,7 @@ impl<'a> Session<'a> {
             write_room: inner.write_room.of_spoke(),
             pushed: Mutex::new(None),
             refused: watch::Sender::default(),
+            unobserved: Unobserved::default(),
             waiting_datagrams: WaitingDatagrams::default(),
             begun: Mutex::new(begun),
             started: Instant::now(),

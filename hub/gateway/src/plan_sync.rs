@@ -12,6 +12,8 @@
 //! - a spoke that is no longer accepted is cut off at once, whatever is on its way
 //!   (`who_is_no_longer_accepted_is_cut_off_while_a_plan_is_on_its_way`), and whatever there is to tell of what the
 //!   plan does not hold (`what_is_left_out_of_a_plan_is_told_beside_the_next_one`).
+//!
+//! Beside the looks it is told what they had to leave out, and what the spoke has seen ([`crate::observed`]).
 
 use freewheel_hub_objects::internal::SessionRecord;
 use std::convert::Infallible;
@@ -19,6 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_plan::{Changes, NodeSettings, Refused, SpokePlan};
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_store::Revision;
 use freewheel_link::generation::Generation;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
@@ -29,11 +33,12 @@ use tracing::debug;
 
 use crate::config_readers::ConfigSubscription;
 use crate::live_session::Session;
+use crate::object_refs::PODS;
 use crate::pod_tokens::SpokeTokens;
 use crate::session_end::End;
 use crate::sync_signal::SyncSignal;
 use crate::view::PlanView;
-use crate::{incarnation, pod_cidr_leases, refusals, session_records};
+use crate::{incarnation, observed, pod_cidr_leases, refusals, reports, session_records, writes};
 
 /// Least time between two looks of one session: changes come in a row, and each look is work.
 const SYNC_PACE: Duration = Duration::from_millis(2);
@@ -42,6 +47,11 @@ const SYNC_PACE: Duration = Duration::from_millis(2);
 const GATHER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Refusals that are told at a time: they share the store's commits.
 const REFUSALS_AT_ONCE: usize = 16;
+/// Pods of which it is told at a time that they were seen, for the same reason.
+const SEEN_AT_ONCE: usize = 16;
+/// What a change of a pod comes to on its device is reported within this, mostly, and says that it was seen: one write is
+/// enough.
+const REPORT_TIME: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
     /// Looks at what has changed each time that it is called, and says what should be held.
@@ -142,6 +152,7 @@ impl Session<'_> {
             let view = PlanView { tokens: Some(tokens), ..fanout.view(&*snapshot) };
             let images = &*self.inner.images;
             plan.look(&changes, &view, images);
+            self.unobserved.look(&changes, &view, self.cluster);
             let (named, unnamed) = plan.take_renamed();
             subscription.end(&unnamed);
             subscription.begin(&named);
@@ -193,5 +204,57 @@ impl Session<'_> {
             // The sender lives as long as `self`.
             let _ = newest.changed().await;
         }
+    }
+
+    /// Tells which generation of its pods the spoke has seen, where it has nothing else to say of them.
+    pub(crate) async fn tell_observed(&self) -> Infallible {
+        loop {
+            self.unobserved.due().await;
+            sleep(REPORT_TIME).await;
+            let reached = self.state.lock().reached().revision;
+            let tell = |key| self.tell_seen(key, reached);
+            let told =
+                stream::iter(self.unobserved.take()).map(tell).buffer_unordered(SEEN_AT_ONCE);
+            let failed: Vec<Key> = told.filter_map(std::future::ready).collect().await;
+            if !failed.is_empty() {
+                self.unobserved.put_back(failed);
+                sleep(session_records::WRITE_RETRY_EVERY).await;
+                self.unobserved.note_reached();
+            }
+        }
+    }
+
+    /// The same of one pod. Answers it when the store cannot write now.
+    async fn tell_seen(&self, key: Key, reached: Revision) -> Option<Key> {
+        let pod = self.inner.objects.store().snapshot().get(&key)?;
+        if reached < pod.revision {
+            // Until it holds that, too.
+            self.unobserved.put_back([key]);
+            return None;
+        }
+        if !observed::lacks(&pod) || self.is_refused(&key) {
+            return None;
+        }
+        let bytes = reports::MEMORY_OF_A_BYTE * pod.object.body.len();
+        let _room = self.write_room.take(bytes).await;
+        match observed::write(&self.inner.objects, self.identity, &pod, reached).await {
+            Ok(()) => None,
+            Err(error) => {
+                debug!(cluster = %self.cluster, %error, "cannot tell which generation of a pod was seen");
+                // Whoever was faster is seen by the next look.
+                writes::passes(&error).then_some(key)
+            }
+        }
+    }
+
+    /// Whether the spoke was not told of this pod.
+    fn is_refused(&self, key: &Key) -> bool {
+        let is_it = |one: &Refused| {
+            let place = (&one.realm, &*one.namespace, &*one.name);
+            !one.stays
+                && one.resource == PODS.2
+                && place == (&key.cluster, &*key.namespace, &*key.name)
+        };
+        self.refused.borrow().iter().any(is_it)
     }
 }

@@ -6,6 +6,8 @@
 //!   `a_certificate_is_renewed_over_its_session_for_its_own_key`);
 //! - whoever comes with an old certificate gets a certificate and nothing else
 //!   (`a_known_key_whose_certificate_expired_may_renew_and_nothing_else`);
+//! - while the hub's clock is lost nobody gets one, nor spends what it may have of them, and is told to come again
+//!   (`a_hub_whose_clock_is_lost_gives_no_certificate_until_it_is_set`);
 //! - a device that asks in a loop gets [`RENEWAL_BURST`] certificates and then few, however often it starts anew
 //!   (`a_device_that_renews_in_a_loop_gets_few_certificates`).
 
@@ -21,7 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 use tracing::info;
 
 use crate::inner::Inner;
-use crate::joining::{No, Refusal};
+use crate::joining::{No, Refusal, check_clock};
 use crate::spoke_identity::SpokeIdentity;
 use crate::{device_orders, session_records};
 
@@ -105,21 +107,20 @@ fn sign(
     identity: &SpokeIdentity,
     csr: &[u8],
 ) -> Result<CertificateDer<'static>, No> {
-    let refused = |error: &dyn std::fmt::Display| Refusal(JoinRefusal::Request, error.to_string());
-    let asked =
-        VerifiedRequest::read(csr).map_err(|error| refused(&AuthorityError::from(error)))?;
+    let asked = VerifiedRequest::read(csr).map_err(AuthorityError::from).map_err(Refusal::from)?;
     if asked.fingerprint() != identity.key {
         let text = "the signing request is not of the key that the certificate was given for";
         return Err(Refusal(JoinRefusal::Request, text.to_owned()).into());
     }
     identity.admit(&inner.objects).map_err(|reason| why(&identity.cluster, reason))?;
+    check_clock(&inner.objects)?;
     if !inner.renewals.take(&identity.uid) {
         let text = "this device has had new certificates just now: the next one an hour later";
         return Err(Refusal(JoinRefusal::Busy, text.to_owned()).into());
     }
     let now = inner.objects.clock().unix_seconds();
     let signed = inner.authority.sign_agent(csr, &identity.cluster, &identity.uid, now);
-    signed.map_err(|error| Refusal(JoinRefusal::Internal, error.to_string()).into())
+    signed.map_err(|error| Refusal::from(error).into())
 }
 
 fn why(cluster: &ClusterName, reason: Reason) -> No {

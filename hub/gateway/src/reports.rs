@@ -35,10 +35,10 @@ use crate::inner::Inner;
 use crate::object_refs::{NODES, NOT_THIS_SPOKES, PODS, is_here, may_speak, object_ref, stamp};
 use crate::pending_reports::weight;
 use crate::spoke_identity::{SpokeIdentity, how};
-use crate::{events, links, node};
+use crate::{events, links, node, observed};
 
 /// What an object of a byte takes while it is changed: it is parsed, compared, and written anew.
-const MEMORY_OF_A_BYTE: usize = 8;
+pub(crate) const MEMORY_OF_A_BYTE: usize = 8;
 
 /// Writes one report; `host` is the address of its device, unspecified where it has none. What no longer fits (an
 /// object that is gone, or has another UID) is done with.
@@ -154,6 +154,7 @@ async fn pod_status(
     if ip != pod.ip && inner.complaints.take(spoke.as_str()) {
         warn!(cluster = %spoke, pod = pod.name, ip = ?pod.ip, "a pod's address is none of its device's");
     }
+    let is_told = |kind: &str| pod.conditions.iter().any(|own| *own.kind == *kind);
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
@@ -165,8 +166,8 @@ async fn pod_status(
         if is_over(&old) {
             keep_end(&mut new, &old);
         }
-        if let Some(seen) = observed(&value, reached) {
-            put_observed(&mut new, pod, seen);
+        if let Some(generation) = observed::seen(&value, reached) {
+            observed::put(&mut new, generation, is_told);
         }
         keep_known(&mut new, &value["spec"]);
         name_images(&mut new, &Pins::of(&value), &*inner.images);
@@ -215,25 +216,6 @@ fn keep_end(new: &mut Value, old: &Value) {
         match old.get(field) {
             Some(known) => drop(status.insert(field.to_owned(), known.clone())),
             None => drop(status.remove(field)),
-        }
-    }
-}
-
-/// The pod's generation when the spoke has surely seen it: what it holds is as new as the pod, or the pod never changed
-/// since it was made.
-fn observed(pod: &Value, reached: u64) -> Option<i64> {
-    let generation = pod.pointer("/metadata/generation").and_then(Value::as_i64)?;
-    let revision = pod.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-    let revision: u64 = revision.and_then(|text| text.parse().ok())?;
-    (generation <= 1 || revision <= reached).then_some(generation)
-}
-
-fn put_observed(status: &mut Value, pod: &PodStatusV1, generation: i64) {
-    status["observedGeneration"] = json!(generation);
-    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
-    for condition in conditions.into_iter().flatten() {
-        if pod.conditions.iter().any(|own| condition["type"] == own.kind.as_str()) {
-            condition["observedGeneration"] = json!(generation);
         }
     }
 }
@@ -486,29 +468,5 @@ mod tests {
             ..of(ContainerStateV1::Running(0))
         };
         assert_eq!(container(&first)["lastState"], json!({}));
-    }
-
-    #[track_caller]
-    fn seen(generation: i64, revision: &str, reached: u64, expected: Option<i64>) {
-        let pod = json!({"metadata": {"generation": generation, "resourceVersion": revision}});
-        assert_eq!(observed(&pod, reached), expected, "{pod} {reached}");
-    }
-
-    #[test]
-    fn a_generation_is_observed_when_its_plan_is_acknowledged() {
-        seen(1, "70", 0, Some(1));
-        seen(2, "70", 69, None);
-        seen(2, "70", 70, Some(2));
-        assert_eq!(observed(&json!({"metadata": {}}), 9), None);
-        let pod = web("Ready");
-        let others = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
-        let mut new = status(&others, &pod, None, HOST);
-        put_observed(&mut new, &pod, 3);
-        assert_eq!(new["observedGeneration"], 3);
-        assert_eq!(new["conditions"][1]["observedGeneration"], 3);
-        assert!(
-            new["conditions"][0].get("observedGeneration").is_none(),
-            "that is the scheduler's"
-        );
     }
 }

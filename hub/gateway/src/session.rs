@@ -147,6 +147,7 @@ async fn session(
         ended = Box::pin(live.remember()) => ended,
         never = Box::pin(live.give_back()) => match never {},
         never = Box::pin(live.tell_refused()) => match never {},
+        never = Box::pin(live.tell_observed()) => match never {},
         never = Box::pin(live.keep_tokens(&signal)) => match never {},
         never = Box::pin(live.send_waiting_datagrams()) => match never {},
         ended = Box::pin(live.streams(inner)) => ended,

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freewheel_link::frame::{self, FrameError};
+use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::PLAN_TIMEOUT;
 use freewheel_link::message::HubToSpoke;
 use freewheel_link::transport::SendHalf;
@@ -28,7 +29,7 @@ const STANDING_TIME_MAX: Duration = PLAN_TIMEOUT;
 
 impl Session<'_> {
     pub(crate) async fn speak(&self, send: &mut Box<dyn SendHalf>) -> Result<Infallible, End> {
-        let mut late = false;
+        let (mut late, mut reached) = (false, Generation::NONE);
         loop {
             for answer in self.answers.take() {
                 self.say(send, &answer).await?;
@@ -49,6 +50,9 @@ impl Session<'_> {
                 }
                 if std::mem::replace(&mut late, state.is_late()) != state.is_late() {
                     self.lateness.changed.notify_one();
+                }
+                if std::mem::replace(&mut reached, state.reached()) != state.reached() {
+                    self.unobserved.note_reached();
                 }
                 (next, state.wake())
             };

@@ -91,7 +91,7 @@ const fn pod_of(report: &Report) -> Option<&String> {
 
 /// Whether the same may be written in a moment. Nothing else gets better by itself, and the next report must not wait
 /// for it.
-fn passes(error: &ApiError) -> bool {
+pub(crate) fn passes(error: &ApiError) -> bool {
     matches!(error.code, 429 | 503 | 507)
 }
 

@@ -175,8 +175,8 @@ mod tests {
     use crate::leaf;
     use crate::spoke_subject::SpokeSubject;
 
-    /// 2026-01-01T00:00:00Z
-    const NOW: i64 = 1_767_225_600;
+    /// 2027-01-01T00:00:00Z
+    const NOW: i64 = 1_798_761_600;
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn authority() -> Authority {
@@ -184,7 +184,7 @@ mod tests {
         let mut params = CertificateParams::default();
         params.distinguished_name = leaf::subject("test-ca", None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Validity::new(NOW, 5 * LEAF_VALIDITY_SECONDS, 3600).put(&mut params);
+        Validity::new(NOW, 5 * LEAF_VALIDITY_SECONDS, 3600).unwrap().put(&mut params);
         let ca = params.self_signed(&key).unwrap().der().clone();
         Authority::new(ca, PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap()
     }

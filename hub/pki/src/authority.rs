@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - whatever a device's request says, its certificate speaks for one cluster only: subject, usages and time are the
 //!   hub's decision, only the key is the device's (`whatever_a_device_asks_for_its_certificate_is_a_spokes`);
-//! - a key that is not its certificate's signs nothing (`a_damaged_ca_is_told_by_name_and_never_used`).
+//! - a key that is not its certificate's signs nothing (`a_damaged_ca_is_told_by_name_and_never_used`), and nothing is
+//!   signed while the clock shows no time that can be (`a_hub_whose_clock_is_lost_gives_no_certificate_until_it_is_set`).
 
 use std::net::IpAddr;
 
@@ -20,7 +21,7 @@ use crate::certificate::Certificate;
 use crate::leaf::{leaf, subject};
 use crate::request::{RequestError, VerifiedRequest};
 use crate::spoke_subject::SpokeSubject;
-use crate::validity::{DAY_SECONDS, HOUR_SECONDS, Validity};
+use crate::validity::{DAY_SECONDS, HOUR_SECONDS, UnsetClock, Validity};
 
 const CA_VALIDITY_SECONDS: i64 = 3650 * DAY_SECONDS;
 /// Life of every other certificate that nobody asks a time for.
@@ -48,6 +49,9 @@ pub enum AuthorityError {
     /// The CA's own time is over.
     #[error("the CA's certificate has expired")]
     Expired,
+    /// Nobody can say from when it would hold.
+    #[error(transparent)]
+    Clock(#[from] UnsetClock),
 }
 
 impl From<RequestError> for AuthorityError {
@@ -88,7 +92,7 @@ impl Authority {
     }
 
     /// A new CA, its certificate and key in PEM.
-    pub(crate) fn make(now: i64) -> Result<(String, String), rcgen::Error> {
+    pub(crate) fn make(now: i64) -> Result<(String, String), AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = subject("freewheel-ca", None);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -97,7 +101,7 @@ impl Authority {
             KeyUsagePurpose::CrlSign,
             KeyUsagePurpose::DigitalSignature,
         ];
-        Validity::new(now, CA_VALIDITY_SECONDS, CLOCK_SKEW_SECONDS).put(&mut params);
+        Validity::new(now, CA_VALIDITY_SECONDS, CLOCK_SKEW_SECONDS)?.put(&mut params);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
     }
@@ -132,7 +136,7 @@ impl Authority {
     /// # Errors
     /// When the CA cannot sign.
     pub fn link(&self, now: i64) -> Result<Credentials, AuthorityError> {
-        let mut params = hub(now, DEVICE_CLOCK_SKEW_SECONDS);
+        let mut params = hub(now, DEVICE_CLOCK_SKEW_SECONDS)?;
         params.subject_alt_names = vec![SanType::DnsName(HUB_NAME.try_into()?)];
         let mut own = self.issue(&params)?;
         own.chain.push(self.ca.clone());
@@ -149,7 +153,7 @@ impl Authority {
         addresses: &[IpAddr],
         now: i64,
     ) -> Result<Credentials, AuthorityError> {
-        let mut params = hub(now, CLOCK_SKEW_SECONDS);
+        let mut params = hub(now, CLOCK_SKEW_SECONDS)?;
         for name in names {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
         }
@@ -158,8 +162,8 @@ impl Authority {
     }
 
     /// A certificate and key for the hub's first administrator, in PEM.
-    pub(crate) fn administrator(&self, now: i64) -> Result<(String, String), rcgen::Error> {
-        let life = Validity::new(now, LEAF_VALIDITY_SECONDS, CLOCK_SKEW_SECONDS);
+    pub(crate) fn administrator(&self, now: i64) -> Result<(String, String), AuthorityError> {
+        let life = Validity::new(now, LEAF_VALIDITY_SECONDS, CLOCK_SKEW_SECONDS)?;
         let subject = subject("kubernetes-admin", Some(MASTERS));
         let params = leaf(subject, ExtendedKeyUsagePurpose::ClientAuth, life);
         let key = self.new_key()?;
@@ -169,7 +173,7 @@ impl Authority {
     /// A certificate for the agent of this cluster, the ManagedCluster with this UID, with the request's key.
     ///
     /// # Errors
-    /// When the request is malformed or not signed by its own key.
+    /// When the request is malformed or not signed by its own key, or the clock was never set.
     pub fn sign_agent(
         &self,
         csr: &[u8],
@@ -177,7 +181,7 @@ impl Authority {
         uid: &str,
         now: i64,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let life = Validity::new(now, LEAF_VALIDITY_SECONDS, DEVICE_CLOCK_SKEW_SECONDS);
+        let life = Validity::new(now, LEAF_VALIDITY_SECONDS, DEVICE_CLOCK_SKEW_SECONDS)?;
         let subject = SpokeSubject::subject(cluster, uid);
         self.sign(
             &leaf(subject, ExtendedKeyUsagePurpose::ClientAuth, life),
@@ -208,7 +212,7 @@ impl Authority {
     }
 }
 
-fn hub(now: i64, back: i64) -> CertificateParams {
-    let life = Validity::new(now, LEAF_VALIDITY_SECONDS, back);
-    leaf(subject("freewheel-hub", None), ExtendedKeyUsagePurpose::ServerAuth, life)
+fn hub(now: i64, back: i64) -> Result<CertificateParams, UnsetClock> {
+    let life = Validity::new(now, LEAF_VALIDITY_SECONDS, back)?;
+    Ok(leaf(subject("freewheel-hub", None), ExtendedKeyUsagePurpose::ServerAuth, life))
 }

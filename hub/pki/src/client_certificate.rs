@@ -77,7 +77,7 @@ impl Authority {
         } else {
             seconds - CLIENT_BACKDATE_SECONDS
         };
-        let life = Validity::new(now, seconds, CLIENT_BACKDATE_SECONDS);
+        let life = Validity::new(now, seconds, CLIENT_BACKDATE_SECONDS)?;
         Ok(Validity { to: life.to.min(end), ..life })
     }
 
@@ -191,9 +191,9 @@ mod tests {
     use crate::request::RequestError;
     use crate::spoke_subject::{agent_group, agent_name};
 
-    /// 2026-01-01T00:00:00Z
-    const NOW: i64 = 1_767_225_600;
-    const CA: Validity = Validity::new(NOW, 5 * LEAF_VALIDITY_SECONDS, HOUR_SECONDS);
+    /// 2027-01-01T00:00:00Z
+    const NOW: i64 = 1_798_761_600;
+    const CA: Validity = Validity { from: NOW - HOUR_SECONDS, to: NOW + 5 * LEAF_VALIDITY_SECONDS };
 
     fn authority() -> Authority {
         let key = KeyPair::generate().unwrap();

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Guarantees:
-//! - nothing is signed by a clock that was never set, so that no CA ends before its fleet begins
-//!   (`a_clock_that_was_never_set_makes_no_certificates_and_is_named`);
+//! - no certificate is made by a clock that was never set, so that no CA ends before its fleet begins, nor by one that has
+//!   lost its time since; what was made before stays (`a_clock_that_was_never_set_makes_no_certificates_and_is_named`);
 //! - no CA is made over a store with data, and a damaged one is told by name (`no_ca_is_made_over_a_store_with_data`,
 //!   `a_damaged_ca_is_told_by_name_and_never_used`);
 //! - a disk that takes one file and not the next leaves an administrator
@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use freewheel_link::tls::{BUILT_UNIX_SECONDS, Credentials};
+use freewheel_link::tls::Credentials;
 use rcgen::KeyPair;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,7 +33,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::authority::{Authority, AuthorityError};
 use crate::certificate::Certificate;
 use crate::file::{read, read_text, write};
-use crate::validity::{Validity, now};
+use crate::validity::{UnsetClock, Validity, check_clock, now, stamp};
 
 /// Why the keys are not there.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +75,8 @@ pub enum PkiError {
     )]
     SealingKeysDamaged(PathBuf),
     /// The clock was never set.
-    #[error(
-        "the clock shows {0}, which is before this software was made: set the clock (a time service such as chrony \
-         does), then start the hub again; certificates made now would be of no use"
-    )]
-    Clock(String),
+    #[error("{0}, then start the hub again")]
+    Clock(UnsetClock),
     /// The CA's time and the clock's do not meet.
     #[error(
         "the fleet's CA in {path} is valid from {from} to {to}, and the clock shows {now}: set the clock, or start \
@@ -131,7 +128,7 @@ impl Pki {
     /// When files cannot be read or written, or the CA was lost.
     pub fn open(dir: &Path, store_has_data: bool) -> Result<Self, PkiError> {
         let now = now();
-        check_clock(now)?;
+        check_clock(now).map_err(PkiError::Clock)?;
         let pki = dir.join("pki");
         std::fs::create_dir_all(&pki)
             .map_err(|source| PkiError::File { path: pki.clone(), source })?;
@@ -185,25 +182,14 @@ impl Pki {
         now: i64,
     ) -> Result<(Credentials, Validity), PkiError> {
         let own = self.authority.api(names, addresses, now);
-        let own = own.map_err(|source| PkiError::Certificate { what: "the API", source })?;
+        let own = own.map_err(|source| unmade("the API", source))?;
         let life = own.chain.first().and_then(|own| Some(Certificate::read(own)?.validity()));
         Ok((own, life.unwrap_or_default()))
     }
 }
 
-fn stamp(second: i64) -> String {
-    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
-}
-
-fn unmade(what: &'static str, source: rcgen::Error) -> PkiError {
-    PkiError::Certificate { what, source: source.into() }
-}
-
-fn check_clock(now: i64) -> Result<(), PkiError> {
-    if u64::try_from(now).unwrap_or_default() < BUILT_UNIX_SECONDS {
-        return Err(PkiError::Clock(stamp(now)));
-    }
-    Ok(())
+fn unmade(what: &'static str, source: AuthorityError) -> PkiError {
+    PkiError::Certificate { what, source }
 }
 
 fn check_ca(path: &Path, life: Validity, now: i64) -> Result<(), PkiError> {
@@ -317,10 +303,25 @@ mod tests {
     #[test]
     fn a_clock_that_was_never_set_makes_no_certificates_and_is_named() {
         assert!(check_clock(now()).is_ok());
-        let said = check_clock(4).unwrap_err().to_string();
+        let said = PkiError::Clock(check_clock(4).unwrap_err()).to_string();
         assert!(said.contains("the clock shows 1970-01-01T00:00:04Z"), "{said}");
+        assert!(said.ends_with("then start the hub again"), "{said}");
         let dir = tempfile::tempdir().unwrap();
-        let life = Pki::open(dir.path(), false).unwrap().authority.validity();
+        let mut pki = Pki::open(dir.path(), false).unwrap();
+        // The hub runs, and its clock is lost.
+        let before = kept(&dir.path().join("pki"));
+        let unmade = [
+            pki.serving(&["localhost".into()], &[], 4).err(),
+            pki.renew_admin(dir.path(), 4).err(),
+        ];
+        for error in unmade {
+            let Some(PkiError::Certificate { source, .. }) = error else { panic!("{error:?}") };
+            assert!(matches!(source, AuthorityError::Clock(_)), "{source}");
+        }
+        assert!(matches!(pki.authority.link(4), Err(AuthorityError::Clock(_))));
+        assert!(matches!(Authority::make(4), Err(AuthorityError::Clock(_))));
+        assert_eq!(kept(&dir.path().join("pki")), before);
+        let life = pki.authority.validity();
         let late = now() + 11 * 365 * 86_400;
         let said = check_ca(Path::new("pki/ca.crt"), life, late).unwrap_err().to_string();
         assert!(said.contains("the clock shows"), "{said}");

@@ -12,7 +12,7 @@
 //! certificate  a certificate, read
 //!   spoke_subject  whom a spoke's certificate names
 //!   add_on_subject whom that of an add-on's agent names
-//!   validity     from when to when it holds, and when a new one is due
+//!   validity     from when to when it holds, when a new one is due, and by which clock none is made
 //! pem          all of these as text
 //! secret       letters of tokens
 //! sealing_key  keys that seal what is stored, and the form of what is sealed
@@ -58,4 +58,4 @@ pub use sealing_key::{KeyId, SealingKey};
 pub use secret::{NoRandomness, letters};
 pub use spoke_subject::{SPOKES, SpokeSubject, agent_group, agent_name};
 pub use token_key::{Jwk, ShownToken, TOKEN_ALGORITHM, TokenKey, TokenKeyError, jwk};
-pub use validity::{Validity, now};
+pub use validity::{UnsetClock, Validity, check_clock, now};

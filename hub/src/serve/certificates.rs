@@ -8,7 +8,9 @@
 //!   again (`a_kubeconfig_that_could_not_be_written_is_written_later`), and no certificate is read for that meanwhile
 //!   (`certificates_are_looked_at_no_oftener_while_something_is_to_be_told`);
 //! - the administrator's is renewed by what it says itself
-//!   (`the_administrator_is_renewed_by_what_the_certificate_says`).
+//!   (`the_administrator_is_renewed_by_what_the_certificate_says`);
+//! - by a clock that is lost none is made anew: what there is stays until the clock is set
+//!   (`a_hub_whose_clock_is_lost_goes_on_with_what_it_has`).
 
 use std::io;
 use std::path::PathBuf;
@@ -294,6 +296,22 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         kept.look(&mut pki, &names()).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("client-certificate-data"));
+    }
+
+    #[tokio::test]
+    async fn a_hub_whose_clock_is_lost_goes_on_with_what_it_has() {
+        let (bench, mut kept, mut pki) = Bench::new();
+        let before = bench.seen().await;
+        assert!(before.0.is_some() && before.1.is_some());
+        bench.ahead.0.store(4 - bench.ahead.unix_seconds(), Ordering::Relaxed);
+        for _ in 0..2 {
+            let failed = crate::chain(&kept.look(&mut pki, &names()).unwrap_err());
+            assert!(failed.contains("the clock shows 1970-01-01T00:00:0"), "{failed}");
+        }
+        bench.ahead.0.store(0, Ordering::Relaxed);
+        assert_eq!(bench.seen().await, before, "what was shown is shown");
+        kept.look(&mut pki, &names()).unwrap();
+        assert_eq!(bench.seen().await, before, "and none of it was due");
     }
 
     #[tokio::test]

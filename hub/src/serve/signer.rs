@@ -49,9 +49,12 @@ impl Authority for Signer {
             AgentSigner::Custom { certificate, key } => {
                 let asked = ForeignRequest { add_on, user, groups, units, life };
                 let ca = freewheel_hub_pki::Authority::in_pem(certificate, key);
-                // Whatever is wrong is so until somebody changes the Secret.
+                // Whatever else is wrong is so until somebody changes the Secret.
                 let pair = ca.and_then(|ca| ca.issue_foreign(&asked, now));
-                pair.map_err(|error| SigningError::Refused(error.to_string()))?
+                pair.map_err(|error| match error {
+                    AuthorityError::Clock(_) => told(&error),
+                    wrong => SigningError::Refused(wrong.to_string()),
+                })?
             }
         };
         Ok(Issued { certificate: pair.certificate, key: pair.key })
@@ -70,9 +73,10 @@ fn told(error: &AuthorityError) -> SigningError {
         AuthorityError::Request(_) | AuthorityError::Refused(_) => {
             SigningError::Refused(error.to_string())
         }
-        AuthorityError::Authority(_) | AuthorityError::Pair | AuthorityError::Expired => {
-            SigningError::Failed(error.to_string())
-        }
+        AuthorityError::Authority(_)
+        | AuthorityError::Pair
+        | AuthorityError::Expired
+        | AuthorityError::Clock(_) => SigningError::Failed(error.to_string()),
     }
 }
 

@@ -42,7 +42,8 @@ use turmoil::Sim;
 
 use crate::net::{Net, Trace};
 
-const START: u64 = 1_790_000_000;
+/// 2027-01-15: by then the software has been made.
+const START: u64 = 1_800_000_000;
 const PORT: u16 = 6444;
 const TOKEN: &str = "abcdef.0123456789abcdef";
 

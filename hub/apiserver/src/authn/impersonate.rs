@@ -63,6 +63,8 @@ impl Wanted {
                 },
             }
         }
+        // kube-apiserver answers 500 to all that is wrong with these headers: clients try that again, and people look for
+        // a fault of the server. It is the request's, and stays so.
         if wanted.user.is_empty() {
             let text = "requested a group, a UID or an extra field without impersonating a user";
             return Err(ApiError::bad_request(text));

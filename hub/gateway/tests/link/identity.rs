@@ -4,11 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use freewheel_hub_objects::clock::{Clock, SystemClock, SystemRandom};
 use freewheel_link::join::RenewRequestV1;
-use freewheel_link::message::{RenewV1, RenewedV1};
+use freewheel_link::message::{RefusalV1, RenewV1, RenewedV1};
 
 use crate::support::*;
-
-const YEAR: i64 = 365 * 24 * 3600;
 
 fn session(hub: &Hub, certificate: &[u8]) -> Arc<memory_transport::MemoryTransport> {
     hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.to_vec())))
@@ -43,6 +41,18 @@ async fn greeted_over(
 ) -> (HubToSpoke, Arc<memory_transport::MemoryTransport>, Session) {
     let mut live = greet(&*link, HelloV1 { instance, ..hello("pi-7") }).await;
     (heard(&mut live).await, link, live)
+}
+
+/// What comes of a renewal with this key over a session.
+async fn renewed(link: &dyn Transport, device: &Device) -> Result<Vec<u8>, RefusalV1> {
+    let csr = device.ask("pi-7", TOKEN).csr;
+    let mut stream = link.open(Priority::Session).await.unwrap();
+    frame::write(&mut stream.send, &Open::Renew(RenewV1 { csr })).await.unwrap();
+    let mut recv = FrameReader::new(stream.recv);
+    match recv.next::<Answer>().await.unwrap().unwrap() {
+        Answer::Ready => Ok(recv.next::<RenewedV1>().await.unwrap().unwrap().certificate),
+        Answer::Refused(refusal) => Err(refusal),
+    }
 }
 
 async fn first_word(hub: &Hub, certificate: &[u8]) -> HubToSpoke {
@@ -153,18 +163,9 @@ async fn a_certificate_is_renewed_over_its_session_for_its_own_key() {
     let old = hub.join(&device, "pi-7", TOKEN).await.unwrap().certificate;
     let (word, link, _talk) = greeted(&hub, &old, 1).await;
     assert!(matches!(word, HubToSpoke::Welcome(_)));
-    let ask = async |csr: Vec<u8>| {
-        let mut stream = link.open(Priority::Session).await.unwrap();
-        frame::write(&mut stream.send, &Open::Renew(RenewV1 { csr })).await.unwrap();
-        let mut recv = FrameReader::new(stream.recv);
-        match recv.next::<Answer>().await.unwrap().unwrap() {
-            Answer::Ready => Ok(recv.next::<RenewedV1>().await.unwrap().unwrap().certificate),
-            Answer::Refused(refusal) => Err(refusal),
-        }
-    };
-    let new = ask(device.ask("pi-7", TOKEN).csr).await.unwrap();
+    let new = renewed(&*link, &device).await.unwrap();
     assert_ne!(new, old);
-    let refused = ask(Device::new().ask("pi-7", TOKEN).csr).await.unwrap_err();
+    let refused = renewed(&*link, &Device::new()).await.unwrap_err();
     assert_eq!(refused.reason, "Forbidden");
     assert!(refused.message.contains("not of the key"), "{}", refused.message);
     assert!(matches!(first_word(&hub, &new).await, HubToSpoke::Welcome(_)));
@@ -179,8 +180,7 @@ async fn a_known_key_whose_certificate_expired_may_renew_and_nothing_else() {
     let hub = Hub::new(true).await;
     let device = Device::new();
     hub.join(&device, "pi-7", TOKEN).await.unwrap();
-    let now = hub.objects.clock().unix_seconds();
-    let expired = hub.given(&device, "pi-7", now - 2 * YEAR).await;
+    let expired = hub.expired(&device, "pi-7").await;
     assert_eq!(first_word(&hub, &expired).await, HubToSpoke::Goodbye(Reason::Expired));
     let renew = async |device: &Device, certificate: &[u8]| {
         let link = hub.connect(ALPN_JOIN, None);
@@ -193,8 +193,7 @@ async fn a_known_key_whose_certificate_expired_may_renew_and_nothing_else() {
 
     refused(renew(&Device::new(), &expired).await, JoinRefusal::Request, "not of the key");
     let stranger = Hub::new(true).await;
-    stranger.join(&device, "pi-7", TOKEN).await.unwrap();
-    let foreign = stranger.given(&device, "pi-7", now).await;
+    let foreign = stranger.join(&device, "pi-7", TOKEN).await.unwrap().certificate;
     refused(renew(&device, &foreign).await, JoinRefusal::Request, "none that this hub");
     refused(renew(&device, &hub.ca).await, JoinRefusal::Request, "none that this hub");
     hub.accept("pi-7", false).await;
@@ -208,7 +207,7 @@ async fn a_known_key_whose_certificate_expired_may_renew_and_nothing_else() {
 
 #[tokio::test]
 async fn whatever_a_device_asks_for_its_certificate_is_a_spokes() {
-    use rcgen::{DnType, ExtendedKeyUsagePurpose};
+    use rcgen::ExtendedKeyUsagePurpose;
     use x509_parser::prelude::{FromDer as _, X509Certificate};
 
     let hub = Hub::new(true).await;
@@ -273,8 +272,8 @@ async fn a_device_gives_itself_no_label_that_others_decide_by() {
     assert!(labels["node-restriction.kubernetes.io/secret"].is_null(), "{labels}");
 }
 
-/// A wall clock that somebody sets.
-struct Set(i128, std::sync::atomic::AtomicU64);
+/// A wall clock that somebody sets: what it shows first, and by how many seconds it was set since.
+struct Set(i128, std::sync::atomic::AtomicI64);
 
 impl Clock for Set {
     fn unix_nanos(&self) -> i128 {
@@ -297,4 +296,42 @@ async fn a_spoke_in_session_is_told_when_the_hubs_clock_is_set() {
     frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
     let wall = clock.unix_millis();
     while heard(&mut session).await != HubToSpoke::Now(wall) {}
+}
+
+#[tokio::test]
+async fn a_hub_whose_clock_is_lost_gives_no_certificate_until_it_is_set() {
+    let clock = Arc::new(Set(SystemClock.unix_nanos(), 0.into()));
+    let store = Arc::new(MemoryStore::with_incarnation(7));
+    let hub =
+        Hub::of(Objects::with(store, clock.clone(), Arc::new(SystemRandom)), true, None).await;
+    let (device, new) = (Device::new(), Device::new());
+    let old = hub.join(&device, "pi-7", TOKEN).await.unwrap().certificate;
+    let (word, link, _talk) = greeted(&hub, &old, 1).await;
+    assert!(matches!(word, HubToSpoke::Welcome(_)));
+    let at_the_door = async || {
+        let csr = device.ask("pi-7", TOKEN).csr;
+        let asked = RenewRequestV1 { certificate: old.clone(), csr };
+        join::renew(&*hub.connect(ALPN_JOIN, None), asked).await
+    };
+    clock.1.store(4 - clock.unix_seconds(), Relaxed);
+    // More often than a device may have one.
+    for _ in 0..3 {
+        let refused = renewed(&*link, &device).await.unwrap_err();
+        assert_eq!(refused.reason, "ServiceUnavailable", "it comes again: {refused}");
+        assert!(refused.message.contains("the clock shows 1970-01-01T00:00:04Z"), "{refused}");
+        told_of_the_clock(at_the_door().await);
+        told_of_the_clock(hub.join(&new, "pi-8", TOKEN).await);
+    }
+    assert!(hub.objects.get(&place(CLUSTERS, "", "pi-8")).is_err(), "nothing is written for it");
+    clock.1.store(0, Relaxed);
+    assert_ne!(renewed(&*link, &device).await.unwrap(), old);
+    at_the_door().await.unwrap();
+    hub.join(&new, "pi-8", TOKEN).await.unwrap();
+}
+
+/// A refusal that passes, because of the hub's clock.
+#[track_caller]
+fn told_of_the_clock(outcome: Result<join::AcceptedV1, JoinError>) {
+    assert!(JoinRefusal::Internal.may_pass());
+    refused(outcome, JoinRefusal::Internal, "the clock shows 1970-01-01");
 }

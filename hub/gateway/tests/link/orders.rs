@@ -7,7 +7,6 @@ use crate::support::*;
 
 const MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
 const ORDER: &str = "n1";
-const YEAR: i64 = 365 * 24 * 3600;
 
 /// What `hub decommission` orders.
 async fn decommission(hub: &Hub, cluster: &str, device: &Device) {
@@ -67,8 +66,7 @@ async fn who_is_decommissioned_comes_in_by_no_token_and_hears_so_at_every_door()
     hub.listen().await;
     let device = Device::new();
     let certificate = hub.join(&device, "pi-7", TOKEN).await.unwrap().certificate;
-    let now = hub.objects.clock().unix_seconds();
-    let expired = hub.given(&device, "pi-7", now - 2 * YEAR).await;
+    let expired = hub.expired(&device, "pi-7").await;
     let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
     let mut live = greet(&*link, hello("pi-7")).await;
     assert!(matches!(heard(&mut live).await, HubToSpoke::Welcome(_)));

@@ -305,3 +305,58 @@ async fn a_pod_that_was_made_for_its_node_is_scheduled_since_then() {
         assert_eq!(scheduled(&hub.get(PODS, "default", "web").await), [expected]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_is_observed_though_nothing_is_reported_of_it() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    for name in ["web", "other"] {
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+    }
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    holder.settle(&mut session).await;
+    let web = place(PODS, "default", "web");
+    let status = || hub.objects.get(&web).unwrap().object.value().unwrap()["status"].take();
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].clone();
+    let Report::Pod(mut said) = running("root", uid.as_str().unwrap()) else { panic!() };
+    said.conditions.push(ConditionV1 {
+        kind: "Ready".into(),
+        status: true,
+        since: 1_790_000_000_000,
+        reason: String::new(),
+        message: String::new(),
+    });
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
+    let report = SpokeToHub::Report { stamp, report: Report::Pod(said) };
+    frame::write(&mut session.0, &report).await.unwrap();
+    while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+    holder.settle(&mut session).await;
+    assert_eq!(status()["observedGeneration"], 1);
+    let other = hub.objects.get(&place(PODS, "default", "other")).unwrap().revision;
+
+    let ask = async |field: &str, wish: Value| {
+        let change = |mut value: Value| {
+            value["spec"][field] = wish.clone();
+            Ok(value)
+        };
+        hub.objects.modify(&WriteOptions::default(), &web, None, change).await.unwrap();
+    };
+    ask("activeDeadlineSeconds", json!(600)).await;
+    let plan = holder.plan(&mut session).await;
+    assert_eq!(status()["observedGeneration"], 1, "the spoke may not have it");
+    holder.took(&mut session, &plan).await;
+    eventually("a change that is taken is seen", || status()["observedGeneration"] == 2).await;
+    // The spoke is not told of that: its plan stays as it is.
+    ask("tolerations", json!([{"operator": "Exists"}])).await;
+    eventually("a change of no plan is seen", || status()["observedGeneration"] == 3).await;
+    let conditions = status()["conditions"].take();
+    let ready = conditions.as_array().unwrap().iter().find(|it| it["type"] == "Ready");
+    assert_eq!(ready.unwrap()["observedGeneration"], 3, "{conditions}");
+    let newest = hub.objects.get(&web).unwrap().revision;
+    let more = tokio::time::timeout(Duration::from_secs(5), holder.plan(&mut session)).await;
+    assert!(more.is_err(), "nothing of it makes a plan: {more:?}");
+    assert_eq!(hub.objects.get(&web).unwrap().revision, newest, "and it is written once");
+    let after = hub.objects.get(&place(PODS, "default", "other")).unwrap().revision;
+    assert_eq!(after, other, "nothing is written of another pod");
+}

@@ -12,7 +12,7 @@ pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity};
 pub(crate) use freewheel_hub_objects::internal::{self, SessionRecord};
 pub(crate) use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, WriteOptions};
-pub(crate) use freewheel_hub_pki::Authority;
+pub(crate) use freewheel_hub_pki::{Authority, agent_group, agent_name};
 pub(crate) use freewheel_hub_schema::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
 pub(crate) use freewheel_hub_store::{
@@ -45,7 +45,10 @@ pub(crate) use freewheel_link::transport::{
     Closed, DialError, Fault, Priority, SendHalf, Transport, Whose, code,
 };
 pub(crate) use futures::StreamExt as _;
-pub(crate) use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
+pub(crate) use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 pub(crate) use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 pub(crate) use serde_json::{Value, json};
 pub(crate) use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -221,12 +224,20 @@ impl Hub {
         self.objects.modify(&WriteOptions::default(), &place, None, free).await.unwrap();
     }
 
-    /// A certificate of this cluster's device as it was given then.
-    pub(crate) async fn given(&self, device: &Device, name: &str, then: i64) -> Vec<u8> {
+    /// A certificate of this cluster's device that was over before there was such a hub.
+    pub(crate) async fn expired(&self, device: &Device, name: &str) -> Vec<u8> {
         let uid = self.get(CLUSTERS, "", name).await["metadata"]["uid"].clone();
-        let name = ClusterName::try_from(name).unwrap();
-        let csr = device.ask("x", TOKEN).csr;
-        self.authority.sign_agent(&csr, &name, uid.as_str().unwrap(), then).unwrap().to_vec()
+        let cluster = ClusterName::try_from(name).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, agent_group(&cluster));
+        params.distinguished_name.push(DnType::CommonName, agent_name(&cluster));
+        let uid_kind = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
+        params.distinguished_name.push(uid_kind, uid.as_str().unwrap());
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(2024, 1, 1), rcgen::date_time_ymd(2025, 1, 1));
+        let issuer = Issuer::from_ca_cert_der(&self.ca, &self.key).unwrap();
+        params.signed_by(&device.0, &issuer).unwrap().der().to_vec()
     }
 
     pub(crate) async fn get(&self, kind: (&str, &str, &str), namespace: &str, name: &str) -> Value {

@@ -1,7 +1,10 @@
-//! TaintNodesByCondition: nothing is scheduled to what has never said that it is ready.
+//! TaintNodesByCondition: nothing is scheduled to a Node before the node controller has looked at it. What its maker says
+//! of its conditions frees it as little as upstream; the controller takes the taint off what is ready.
+//!
+//! Guarantees:
+//! - a Node that is made is tainted, once (`a_node_that_is_made_is_tainted_whatever_it_says_of_itself`).
 
 use async_trait::async_trait;
-use freewheel_hub_api::conditions::NODE_READY;
 use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_schema::kind::Trait;
 use serde_json::{Value, json};
@@ -36,7 +39,7 @@ fn taint(node: &mut Value) {
     let taints = node.pointer("/spec/taints").and_then(Value::as_array);
     let mut taints = taints.cloned().unwrap_or_default();
     let same = |taint: &Value| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule";
-    if !NODE_READY.holds(node) && !taints.iter().any(same) {
+    if !taints.iter().any(same) {
         taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
         node["spec"]["taints"] = taints.into();
     }
@@ -47,17 +50,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_that_never_said_that_it_is_ready_is_tainted() {
-        let mut node = json!({"metadata": {"name": "n"}});
-        taint(&mut node);
-        let taints = json!([{"key": NOT_READY, "effect": "NoSchedule"}]);
-        assert_eq!(node["spec"]["taints"], taints);
-        taint(&mut node);
-        assert_eq!(node["spec"]["taints"], taints);
-        // A spoke registers itself together with its status.
+    fn a_node_that_is_made_is_tainted_whatever_it_says_of_itself() {
+        let bare = json!({"metadata": {"name": "n"}});
         let status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
-        let mut ready = json!({"metadata": {"name": "n"}, "status": status});
-        taint(&mut ready);
-        assert!(ready.get("spec").is_none());
+        let ready = json!({"metadata": {"name": "n"}, "status": status});
+        let taints = json!([{"key": NOT_READY, "effect": "NoSchedule"}]);
+        for mut node in [bare, ready] {
+            for _ in 0..2 {
+                taint(&mut node);
+                assert_eq!(node["spec"]["taints"], taints, "{node}");
+            }
+        }
+        let mut other = json!({"spec": {"taints": [{"key": NOT_READY, "effect": "NoExecute"}]}});
+        taint(&mut other);
+        assert_eq!(other["spec"]["taints"].as_array().unwrap().len(), 2, "that is another one");
     }
 }

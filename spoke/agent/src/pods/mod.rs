@@ -19,8 +19,8 @@
 //!   (`what_has_ended_by_the_hubs_word_does_not_run_again`);
 //! - what the hub says of its end goes before what this device says (`the_hubs_word_of_an_end_goes_first`), and when it
 //!   is taken back the hub hears it again (`an_end_that_is_taken_back_is_told_again`);
-//! - a grace period that is made shorter counts from the deletion, and is never made longer
-//!   (`a_deleted_pod_ends_within_its_grace_period`);
+//! - a grace period that is made shorter counts from when it is heard of, and never ends later than the one before
+//!   (`a_shorter_grace_period_counts_from_when_it_is_heard_of`);
 //! - a container that has ended for good is not started again where the hub knows and the ledger does not
 //!   (`a_container_that_has_ended_by_the_hubs_word_is_not_started_again`);
 //! - a start is counted on from those that have left their logs, whatever the ledger knows
@@ -97,8 +97,6 @@ pub struct DecisionContext<'a> {
 /// A pod on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Termination {
-    /// When the spoke heard of it.
-    pub since: Duration,
     /// When what still runs is killed.
     pub until: Duration,
 }
@@ -350,13 +348,12 @@ impl Pod {
         }
     }
 
-    /// A grace period can be shortened, never stretched, and counts from the deletion.
+    /// A grace period can be shortened, never stretched. It counts from now, as with kubelet: what is asked to end
+    /// sooner is still given the time that it is told.
     fn end_within(&mut self, grace: u32, now: Duration) {
-        let since = self.termination.as_ref().map_or(now, |termination| termination.since);
-        let until = since + Duration::from_secs(grace.into());
-        let until =
-            self.termination.as_ref().map_or(until, |termination| until.min(termination.until));
-        self.termination = Some(Termination { since, until });
+        let until = now + Duration::from_secs(grace.into());
+        let before = self.termination.as_ref().map(|termination| termination.until);
+        self.termination = Some(Termination { until: before.map_or(until, |old| old.min(until)) });
     }
 
     /// How it ended, if it has ended for good.

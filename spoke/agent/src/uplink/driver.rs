@@ -1,8 +1,9 @@
 //! One session after another: dial, greet, listen, beat, and wait with jitter before the next try.
 //!
 //! Guarantees:
-//! - why the hub turns this spoke away is heard in its words, and who shares its identity with another device stands
-//!   back (`who_shares_its_identity_stands_back_and_says_why`);
+//! - why the hub turns this spoke away is heard in its words, also before there is a session
+//!   (`who_is_turned_away_before_it_has_greeted_says_why`), and who shares its identity with another device stands back
+//!   (`who_shares_its_identity_stands_back_and_says_why`);
 //! - a device that has taken another's place greets as that (`who_has_another_name_greets_by_it`);
 //! - a stream that breaks with its connection is no message that cannot be read
 //!   (`a_session_that_breaks_off_is_no_breach_of_the_protocol`, `a_hub_that_breaks_the_protocol_is_left`).
@@ -42,8 +43,6 @@ const STEADY_SESSION_AFTER: Duration = Duration::from_secs(10);
 const UNANSWERED_BEATS_MAX: u32 = 2;
 /// How long a goodbye may take before the connection is cut.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A broken stream waits this long for the reason of its connection.
-const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two devices with one identity: neither can know which of them is the right one, and who is turned away takes nothing
 /// from the other by asking. It asks until the other is gone, as it may be the right one: no sooner than this, and less and
 /// less often, as it may be one of thousands that were made from one disk.
@@ -201,6 +200,7 @@ impl Driver {
             Err(End::Frame(FrameError::Io(_))) => End::Closed(over(&link).await),
             Err(end) => end,
         };
+        let end = end.in_words_of_the_hub();
         // What the agent reports from here on is dropped; it says it again to the next session.
         {
             let mut state = self.shared.state.lock();
@@ -241,16 +241,6 @@ impl Driver {
             ended = datagrams(link, serve) => ended,
             closed = link.closed() => Err(End::Closed(closed)),
         };
-        let ended = match ended {
-            Err(End::Frame(FrameError::Io(error))) => {
-                match timeout(REASON_TIMEOUT, link.closed()).await {
-                    Ok(closed) => Err(End::Closed(closed)),
-                    Err(_) => Err(End::Frame(FrameError::Io(error))),
-                }
-            }
-            ended => ended,
-        };
-        let ended = ended.map_err(End::in_words_of_the_hub);
         let goodbye = match &ended {
             Err(End::Stopped) => Some(Reason::Stopping),
             Err(End::Left(reason @ Reason::Violation(_))) => Some(reason.clone()),

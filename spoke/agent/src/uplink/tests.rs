@@ -23,7 +23,9 @@ use freewheel_link::part::Parts;
 use freewheel_link::profile::{Arch, MemoryProfile, Profile};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::stream_budget::{Budget, PodClient, Use};
-use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Stream, Transport};
+use freewheel_link::transport::{
+    Closed, Dial, DialError, Fault, Priority, SendHalf, Stream, Transport, Whose,
+};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -48,11 +50,10 @@ struct Dials {
 #[async_trait]
 impl Dial for Dials {
     async fn dial(&self) -> Result<Arc<dyn Transport>, DialError> {
-        let closed = freewheel_link::transport::Closed::TimedOut;
         self.times.lock().push(Instant::now());
         match self.links.lock().pop() {
             Some(link) => Ok(link),
-            None => Err(DialError::Connect { host: "hub".into(), closed }),
+            None => Err(DialError::Connect { host: "hub".into(), closed: Closed::TimedOut }),
         }
     }
 
@@ -406,6 +407,26 @@ async fn who_shares_its_identity_stands_back_and_says_why() {
     assert_eq!(*bench.dials.refused.lock(), [Reason::Replaced, Reason::Cloned]);
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert!(!bench.dials.times.lock().is_empty(), "the other one may be gone by then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_before_it_has_greeted_says_why() {
+    // The handshake of a client ends before its hub has looked at the certificate.
+    let (whose, fault) = (Whose::Ours, Fault::Time);
+    let expired = Closed::Certificate { whose, fault, detail: "an alert".to_owned() };
+    let (_hub, before) = memory_transport::pair();
+    before.break_off(expired.clone());
+    let (hub, while_it_greets) = memory_transport::pair_of(1);
+    let bench = start(vec![while_it_greets.clone(), before]);
+    drop(soon(hub.accept()).await.unwrap());
+    while_it_greets.break_off(expired);
+    let told = async {
+        while bench.dials.refused.lock().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(told).await;
+    assert_eq!(*bench.dials.refused.lock(), [Reason::Expired, Reason::Expired]);
 }
 
 #[tokio::test(start_paused = true)]

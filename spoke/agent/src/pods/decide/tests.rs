@@ -15,6 +15,7 @@ use crate::pods::storage::Evicted;
 use crate::pods::{Left, Pull};
 use crate::ports::Exit;
 
+mod deleted;
 mod ended;
 mod guards;
 
@@ -405,71 +406,6 @@ fn sidecars_end_after_the_containers_the_last_one_first() {
 }
 
 #[test]
-fn a_deleted_pod_ends_within_its_grace_period() {
-    let mut life = running(&["web", "log"]);
-    let deleted = PodV1 { deleting: Some(5), ..life.pod.spec.clone() };
-    life.pod.update(deleted.clone(), life.now);
-    assert_eq!(life.go(), ["stop web 5s", "stop log 5s"]);
-    life.exited("log", 143);
-    assert_eq!(life.go(), [""; 0], "asked once");
-    life.after(1).pod.update(PodV1 { deleting: Some(3), ..deleted.clone() }, SECOND * 1001);
-    assert_eq!(life.go(), ["stop web 2s"], "a shorter period counts, from the deletion");
-    life.after(1).pod.update(PodV1 { deleting: Some(60), ..deleted.clone() }, SECOND * 1002);
-    assert_eq!(life.go(), [""; 0], "a longer one does not");
-    life.pod.update(PodV1 { deleting: Some(0), ..deleted }, SECOND * 1002);
-    assert_eq!(life.go(), ["stop web 0s"]);
-    life.exited("web", 137);
-    assert_eq!(life.go(), ["no network", "clean"]);
-}
-
-#[test]
-fn an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both() {
-    for (grace, sooner) in [(300, "stop web 1s"), (0, "stop web 0s")] {
-        for evicted_first in [false, true] {
-            let mut life = running(&["web"]);
-            let evicted = Evicted { message: "no room".to_owned(), until: life.now + SECOND };
-            if evicted_first {
-                life.pod.fate = Fate::Evicted(evicted.clone());
-                assert_eq!(life.go(), ["stop web 1s"]);
-            }
-            life.pod.delete(grace, life.now);
-            if !evicted_first {
-                life.go();
-                life.pod.fate = Fate::Evicted(evicted);
-            }
-            life.go();
-            let until = life.pod.containers[0].stop_by.unwrap() - life.now;
-            assert_eq!(format!("stop web {}s", until.as_secs()), sooner, "{evicted_first}");
-            life.exited("web", 137);
-            assert_eq!(life.go(), ["no network", "clean"]);
-        }
-    }
-}
-
-#[test]
-fn a_pod_whose_containers_changed_can_be_deleted() {
-    let mut life = running(&["web"]);
-    let mut other = life.pod.spec.clone();
-    other.containers.push(container("more"));
-    assert!(!life.pod.update(other.clone(), life.now));
-    assert_eq!(life.go(), [""; 0], "it goes on as it was");
-    assert!(!life.pod.update(PodV1 { deleting: Some(5), ..other }, life.now));
-    assert_eq!(life.go(), ["stop web 5s"]);
-    life.exited("web", 143);
-    assert_eq!(life.go(), ["no network", "clean"]);
-}
-
-#[test]
-fn a_pod_that_the_plan_dropped_ends_too_and_one_that_never_ran_at_once() {
-    let mut life = running(&["web"]);
-    life.pod.dropped(life.now);
-    assert_eq!(life.go(), ["stop web 30s"]);
-    let mut spec = spec(&[], &["web"], RestartPolicy::Always);
-    spec.deleting = Some(30);
-    assert_eq!(self::life(spec).go(), ["clean"]);
-}
-
-#[test]
 fn a_deadline_fails_the_pod() {
     let mut spec = spec(&[], &["web"], RestartPolicy::Always);
     spec.deadline_seconds = Some(60);
@@ -585,7 +521,7 @@ fn a_pod_that_may_not_start_any_more_is_evicted_all_the_same() {
     life.pod.refused = Some(("NodeTooOld".to_owned(), "needs a newer agent".to_owned()));
     let message = "The node was low on resource: memory.".to_owned();
     let until = life.now + SECOND;
-    life.pod.fate = Fate::Evicted(crate::pods::storage::Evicted { message, until });
+    life.pod.fate = Fate::Evicted(Evicted { message, until });
     assert_eq!(life.go(), ["stop web 1s"]);
     life.exited("web", 137);
     assert_eq!(life.go(), ["finish Failed Evicted", "no network"]);
