@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::device_orders::{DEVICE_LABEL, NAMESPACE, ORDER_LABEL, Order, Wipe, name};
-use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
+use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, DEVICE_LABELS_ANNOTATION};
 use freewheel_hub_pki::letters;
 use freewheel_hub_schema::time;
 use http::{Method, StatusCode};
@@ -203,7 +203,8 @@ pub async fn wipe(client: &Client, cluster: &str, key: &str) -> Result<Wipe, Cli
     }
 }
 
-/// The name belongs to this key from here on: one write, of the ManagedCluster that was looked at.
+/// The name belongs to this key from here on: one write, of the ManagedCluster that was looked at. Its labels stay what
+/// they are: the new device has not joined with them, and they are none of its to say.
 pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(), DeviceError> {
     let path = format!("{CLUSTERS}/{}", device.name);
     let mut seen = device.clone();
@@ -215,7 +216,8 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
             return Err(DeviceError::Changed(device.name.clone()));
         }
         let patch = json!({"metadata": {
-            "resourceVersion": seen.version, "annotations": {AGENT_KEY_ANNOTATION: to},
+            "resourceVersion": seen.version,
+            "annotations": {AGENT_KEY_ANNOTATION: to, DEVICE_LABELS_ANNOTATION: null},
         }});
         match client.json(Method::PATCH, &path, "application/merge-patch+json", &patch).await {
             Ok(_) => return Ok(()),

@@ -16,7 +16,7 @@
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes     datagrams  UDP of pods between spokes
 //! config_records  ConfigMaps and Secrets in the same way     config_readers  whose pods name them
-//! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
+//! reports, events, node  what spokes say, as objects      device  the newest that one says of itself     device_labels
 //! object_refs  where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks     device_orders, receipts  decommissioned, and when
 //! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
@@ -43,6 +43,7 @@ mod config_records;
 mod datagrams;
 mod deleted_clusters;
 mod device;
+mod device_labels;
 mod device_orders;
 pub mod duplicates;
 mod enrol;

@@ -46,6 +46,8 @@ pub const CLUSTER_NAME_LABEL: &str = "open-cluster-management.io/cluster-name";
 
 /// Where a ManagedCluster says which key its name belongs to.
 pub const AGENT_KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
+/// Where it says which of its labels are its device's to say, those that it has joined with: keys, with commas.
+pub const DEVICE_LABELS_ANNOTATION: &str = "freewheel.dev/labels-of-device";
 
 /// Names that no cluster has: the hub's own, those of namespaces of the hub, in each of which a cluster's add-ons have
 /// rights, and those of the roles that all clusters' agents share, which would be the role of the cluster's own.
