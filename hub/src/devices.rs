@@ -6,6 +6,7 @@ use freewheel_hub_api::device_orders::{DEVICE_LABEL, NAMESPACE, ORDER_LABEL, Ord
 use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, DEVICE_LABELS_ANNOTATION};
 use freewheel_hub_pki::letters;
 use freewheel_hub_schema::time;
+use freewheel_link::digest::NotADigest;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -65,6 +66,9 @@ pub enum DeviceError {
     /// A key is of one device.
     #[error("--key says which device of one name is meant: give one name with it")]
     KeyOfSeveral,
+    /// It can be nobody's.
+    #[error("--key is what `hub decommission` tells of a device: {0}")]
+    NoKey(#[from] NotADigest),
     /// A board that is to wipe itself takes nobody's place.
     #[error("the device {0} is decommissioned")]
     Decommissioned(String),
