@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - why the hub turns this spoke away is heard in its words, and who shares its identity with another device stands
 //!   back (`who_shares_its_identity_stands_back_and_says_why`);
+//! - who is turned away until somebody does something asks less and less often, however long it was in session before
+//!   (`who_is_turned_away_asks_less_and_less_often_from_the_start`);
 //! - a device that has taken another's place greets as that (`who_has_another_name_greets_by_it`);
 //! - a stream that breaks with its connection is no message that cannot be read
 //!   (`a_session_that_breaks_off_is_no_breach_of_the_protocol`, `a_hub_that_breaks_the_protocol_is_left`).
@@ -89,6 +91,11 @@ const fn is_refusal(reason: &Reason) -> bool {
     )
 }
 
+/// Whether nothing that this device does helps, nor a hub that is back in a moment: somebody has to do something there.
+const fn waits_for_people(reason: &Reason) -> bool {
+    matches!(reason, Reason::NotAccepted | Reason::Unknown | Reason::NotYou(_) | Reason::Replaced)
+}
+
 impl End {
     /// What the connection was closed with says what a goodbye would have said.
     fn in_words_of_the_hub(self) -> Self {
@@ -164,6 +171,7 @@ impl Driver {
                 End::Left(Reason::Cloned) => {
                     DUPLICATE_RETRY_AFTER + duplicate.wait(None, &mut self.rng)
                 }
+                End::Left(reason) if waits_for_people(reason) => backoff.wait(None, &mut self.rng),
                 _ => backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng),
             };
             debug!(seconds = wait.as_secs_f32(), "next try");
