@@ -18,7 +18,7 @@ use crate::devices::{self, DeviceError};
 /// # Errors
 /// When there is no such device, or the hub refuses.
 pub async fn run(options: DecommissionOptions) -> Result<(), DeviceError> {
-    let client = Client::new(options.kubeconfig.as_deref())?;
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     if options.names.is_empty() {
         say(devices::wipes(&client, None).await?);
     }

@@ -82,8 +82,9 @@ pub enum DeviceError {
     NotAccepted(String),
     /// It runs.
     #[error(
-        "{0} is connected: turn it off first, or give --force to take its place while it runs; its pods end there, and all \
-         that it holds is wiped"
+        "{0} is connected, or was until a moment ago: the hub misses who is turned off after 40 s. Turn it off, and say this \
+         again when `kubectl get node {0}` says NotReady; or give --force to take its place while it runs: its pods end \
+         there, and all that it holds is wiped"
     )]
     Connected(String),
 }
@@ -130,7 +131,7 @@ pub async fn find(client: &Client, name: &str) -> Result<Option<Device>, ClientE
     Ok(look(client, &format!("{CLUSTERS}/{name}")).await?.as_ref().map(read))
 }
 
-/// Whether it is in session with its hub.
+/// Whether it is in session with its hub, or was until a moment ago.
 pub async fn is_connected(client: &Client, name: &str) -> Result<bool, ClientError> {
     let node = look(client, &format!("/api/v1/nodes/{name}")).await?.unwrap_or_default();
     let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
