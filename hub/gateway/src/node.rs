@@ -4,22 +4,25 @@
 //! else, and on transitions, not with heartbeats. What comes of the labels that it tells, `device_labels.rs` says.
 //!
 //! Guarantees:
+//! - a device whose clock was never set says so on its Nodes, and in an Event of the hub's time
+//!   (`a_device_whose_clock_was_never_set_is_told_of`);
 //! - a label that a device has no more goes, and nobody else's (`a_label_that_a_device_has_no_more_goes_from_its_nodes`).
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
-    Condition, ConditionType, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_LEDGER_UNWRITABLE,
-    NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READONLY_FILESYSTEM,
+    Condition, ConditionType, NODE_CLOCK_UNSYNCHRONIZED, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED,
+    NODE_LEDGER_UNWRITABLE, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READONLY_FILESYSTEM,
 };
 use freewheel_hub_objects::{Actor, ObjectRef, Objects, WriteOptions, Written};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::{name, time};
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::NodeStatusV1;
+use freewheel_link::report::{NodeEventV1, NodeStatusV1};
 use serde_json::{Map, Value, json};
 
 use crate::device_labels::{self, Labels, holds, owned_by};
+use crate::events;
 use crate::object_refs::{CLUSTERS, NODES, NOT_THIS_SPOKES, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
@@ -50,6 +53,7 @@ pub(crate) async fn write(
     // What keeps them from its cluster keeps nothing else from being written.
     let brought = Box::pin(device_labels::bring(objects, identity, &told)).await;
     let of_nodes = device_labels::of_nodes(objects, identity, &told)?;
+    let loses_its_clock = CLOCK_TROUBLE.begins(objects, spoke, status);
     for realm in [&ClusterName::root(), spoke] {
         write_node(objects, realm, identity, (status, &of_nodes), &now).await?;
     }
@@ -64,6 +68,14 @@ pub(crate) async fn write(
         Ok(value)
     };
     objects.modify(&how(objects, identity), &place, Some("status"), change).await?;
+    if loses_its_clock {
+        // Its own events have the time of that clock.
+        let (reason, message) = CLOCK_TROUBLE.held;
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        let at = objects.clock().unix_millis();
+        let seen = NodeEventV1 { warning: true, reason, message, at };
+        Box::pin(events::about_own(objects, identity, &seen)).await?;
+    }
     if brought? {
         Box::pin(device_labels::tell_kept(objects, identity, &told)).await?;
     }
@@ -222,7 +234,8 @@ fn node_status(spoke: &ClusterName, old: &Value, (status, now): (&NodeStatusV1, 
         };
         condition.put(&mut conditions, now);
     }
-    for condition in DISK_TROUBLES.iter().filter_map(|trouble| trouble.condition(old, status)) {
+    let troubles = DISK_TROUBLES.iter().chain([&CLOCK_TROUBLE]);
+    for condition in troubles.filter_map(|trouble| trouble.condition(old, status)) {
         condition.put(&mut conditions, now);
     }
     out.insert("conditions".into(), conditions);
@@ -250,17 +263,27 @@ fn node_status(spoke: &ClusterName, old: &Value, (status, now): (&NodeStatusV1, 
     Value::Object(out)
 }
 
-/// What may be wrong with a device's disk, beside that it is short of room.
-struct DiskTrouble {
+/// What may be wrong with a device, beside that it is short of something.
+struct Trouble {
     kind: &'static ConditionType,
     /// Reason and message while it is so, and when it is so no more.
     held: (&'static str, &'static str),
     over: (&'static str, &'static str),
 }
 
+static CLOCK_TROUBLE: Trouble = Trouble {
+    kind: &NODE_CLOCK_UNSYNCHRONIZED,
+    held: (
+        "ClockIsNotSet",
+        "the device's clock was never set, or is days behind the hub's: what it says of times (of its pods, their restarts and \
+         logs) is wrong until somebody sets it, best by a time service; `spoke doctor` there compares the two",
+    ),
+    over: ("ClockIsSet", "the device's clock is set"),
+};
+
 /// The second as node-problem-detector says it.
-static DISK_TROUBLES: [DiskTrouble; 3] = [
-    DiskTrouble {
+static DISK_TROUBLES: [Trouble; 3] = [
+    Trouble {
         kind: &NODE_LEDGER_DAMAGED,
         held: (
             "LedgerCannotBeRead",
@@ -268,7 +291,7 @@ static DISK_TROUBLES: [DiskTrouble; 3] = [
         ),
         over: ("LedgerHolds", "the device's ledger holds"),
     },
-    DiskTrouble {
+    Trouble {
         kind: &NODE_READONLY_FILESYSTEM,
         held: (
             "FilesystemIsReadOnly",
@@ -276,7 +299,7 @@ static DISK_TROUBLES: [DiskTrouble; 3] = [
         ),
         over: ("FilesystemIsNotReadOnly", "Filesystem is not read-only"),
     },
-    DiskTrouble {
+    Trouble {
         kind: &NODE_LEDGER_UNWRITABLE,
         held: (
             "LedgerCannotBeWritten",
@@ -286,11 +309,22 @@ static DISK_TROUBLES: [DiskTrouble; 3] = [
     },
 ];
 
-impl DiskTrouble {
+impl Trouble {
+    fn holds(&self, status: &NodeStatusV1) -> bool {
+        status.pressure.iter().any(|held| held == self.kind.name)
+    }
+
+    /// Whether it holds of a device on whose Node in the root nobody reads of it yet.
+    fn begins(&self, objects: &Objects, spoke: &ClusterName, status: &NodeStatusV1) -> bool {
+        let node = || object_ref(NODES, &ClusterName::root(), "", spoke.as_str());
+        let is_told = || node().and_then(|node| objects.get(&node)?.object.value());
+        self.holds(status) && !is_told().is_ok_and(|node| self.kind.holds(&node))
+    }
+
     /// It is there from the first time on that it held.
     fn condition(&self, old: &Value, status: &NodeStatusV1) -> Option<Condition<'static>> {
         let named = |list: &[Value]| list.iter().any(|held| held["type"] == self.kind.name);
-        let holds = status.pressure.iter().any(|held| held == self.kind.name);
+        let holds = self.holds(status);
         let before = old.get("conditions").and_then(Value::as_array);
         let (reason, text) = if holds { self.held } else { self.over };
         (holds || before.is_some_and(|list| named(list)))
@@ -354,8 +388,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_disk_is_a_condition_from_the_first_time_on() {
-        for kind in ["LedgerDamaged", "ReadonlyFilesystem", "LedgerUnwritable"] {
+    fn what_is_wrong_with_a_device_is_a_condition_from_the_first_time_on() {
+        for kind in
+            ["LedgerDamaged", "ReadonlyFilesystem", "LedgerUnwritable", "ClockUnsynchronized"]
+        {
             let never = of(&Value::Null, &device(&[]), "1");
             assert_eq!(said(&never, kind), None);
             let now = of(&never, &device(&[kind]), "2");
