@@ -15,7 +15,7 @@
 //! Guarantees:
 //! - what a later start says is on the Nodes, and of what the device has joined with on its ManagedCluster
 //!   (`labels_of_a_later_start_are_brought_to_its_cluster_and_nodes`);
-//! - what somebody else has made of a label stays, and an Event at the ManagedCluster says so
+//! - what somebody else has made of a label stays, and an Event at the ManagedCluster and the device's log say so
 //!   (`a_label_of_somebody_else_stays_and_is_told_of`, `a_label_is_its_device_s_until_somebody_else_touches_it`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use freewheel_hub_schema::name;
 use freewheel_link::labels::is_reserved;
 use freewheel_link::message::bounded;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::EventV1;
+use freewheel_link::report::{EventV1, NodeStatusV1};
 use serde_json::{Map, Value, json};
 
 use crate::events;
@@ -155,6 +155,17 @@ pub(crate) async fn tell_kept(
         at: objects.clock().unix_millis(),
     };
     events::about(objects, identity, CLUSTERS, &seen).await
+}
+
+/// The same for the people of the device, who may see nothing of the hub but its log.
+pub(crate) fn notice(
+    objects: &Objects,
+    identity: &SpokeIdentity,
+    status: &NodeStatusV1,
+) -> Option<String> {
+    let node = object_ref(NODES, &ClusterName::root(), "", identity.cluster.as_str()).ok()?;
+    let kept = kept(&said(&status.labels), &objects.get(&node).ok()?.object.header.labels)?;
+    Some(format!("of the labels of --labels these stay as somebody has them on the hub: {kept}"))
 }
 
 /// Those that are others there than the device says; nothing where all are as it says.

@@ -102,6 +102,13 @@ async fn a_label_of_somebody_else_stays_and_is_told_of() {
     assert_eq!(told(&hub), [""; 0]);
     say(&hub, &mut session, 2, &[("site", "cellar"), ("tier", "secret")]).await;
     eventually("it is told", || !told(&hub).is_empty()).await;
+    let notice = loop {
+        match heard(&mut session).await {
+            HubToSpoke::Notice(text) if text.contains("cellar") => break text,
+            _ => {}
+        }
+    };
+    assert!(notice.contains("site=cellar (it is \"roof\"), tier=secret"), "{notice}");
     assert!(is_everywhere(&hub, "site", Some("roof")));
     assert_eq!(label(&hub, None, "tier").as_deref(), Some("edge"));
     assert_ne!(label(&hub, Some("root"), "tier").as_deref(), Some("secret"));

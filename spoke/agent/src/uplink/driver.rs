@@ -16,7 +16,7 @@ use std::time::Duration;
 use freewheel_link::backoff::Backoff;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
-    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub,
+    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1,
 };
 use freewheel_link::part::Parts;
 use freewheel_link::plan::Kind;
@@ -326,21 +326,17 @@ impl Driver {
                 None => continue,
                 Some(Effect::Left(reason)) => return Err(End::Left(reason)),
                 Some(Effect::Welcome(welcome)) => {
-                    Span::current().record("epoch", welcome.epoch);
-                    info!("in session with the hub");
-                    self.dial.welcomed(&welcome);
-                    let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-                    {
-                        let mut state = self.shared.state.lock();
-                        (state.up, state.number) = (Some(Instant::now()), Some(number));
-                    }
-                    self.shared.link.send_replace(Some(link.clone()));
+                    let number = self.is_up(&welcome, link);
                     let told = Input::ReportsTaken(welcome.durable_reports);
                     inputs.send(told).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(Some(number))
                 }
                 Some(Effect::Now(now)) => {
                     self.dial.hub_time_is(now);
+                    continue;
+                }
+                Some(Effect::Notice(text)) => {
+                    warn!(text, "the hub has something to say to the people of this device");
                     continue;
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
@@ -361,6 +357,20 @@ impl Driver {
             };
             inputs.send(input).await.map_err(|_| End::NoAgent)?;
         }
+    }
+
+    /// The session is up; its number.
+    fn is_up(&self, welcome: &WelcomeV1, link: &Arc<dyn Transport>) -> u64 {
+        Span::current().record("epoch", welcome.epoch);
+        info!("in session with the hub");
+        self.dial.welcomed(welcome);
+        let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        {
+            let mut state = self.shared.state.lock();
+            (state.up, state.number) = (Some(Instant::now()), Some(number));
+        }
+        self.shared.link.send_replace(Some(link.clone()));
+        number
     }
 
     /// What the agent says, on its way to the hub.
