@@ -1,5 +1,7 @@
 //! Events, and how long they are kept.
 
+#![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use freewheel_hub_schema::object::Object;
 use freewheel_hub_store::{Operation, Txn};
 use serde_json::json;
 
-use super::hub::{Hub, cluster, get, kind};
+use crate::hub::{Hub, cluster, get, kind};
 
 /// An Event as a hub has stored it whose clock said this.
 async fn put(hub: &Hub, name: &str, made: &str) {
