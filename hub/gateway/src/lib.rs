@@ -15,9 +15,8 @@
 //! view       what a plan reads     bound_pods  which pods are where     pod_tokens, token_renewal  their tokens, in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes     datagrams  UDP of pods between spokes
-//! config_records  ConfigMaps and Secrets in the same way     config_readers  whose pods name them
+//! config_records  ConfigMaps and Secrets so     config_readers  whose pods name them     object_refs  where objects are
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself     device_labels
-//! object_refs  where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks     device_orders, receipts  decommissioned, and when
 //! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
 //! incarnation  which life of the store this is; a folder put back from a copy is a new one
