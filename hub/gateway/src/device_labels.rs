@@ -152,7 +152,8 @@ pub(crate) async fn tell_kept(
         warning: true,
         reason: "LabelsNotSet".to_owned(),
         message: bounded(message, EVENT_TEXT_BYTES_MAX),
-        at: objects.clock().unix_millis(),
+        // Whole seconds, as Events have them: a part of one more would be of the future.
+        at: objects.clock().unix_millis() / 1000 * 1000,
     };
     events::about(objects, identity, CLUSTERS, &seen).await
 }

@@ -72,7 +72,7 @@ pub(crate) async fn write(
         // Its own events have the time of that clock.
         let (reason, message) = CLOCK_TROUBLE.held;
         let (reason, message) = (reason.to_owned(), message.to_owned());
-        let at = objects.clock().unix_millis();
+        let at = objects.clock().unix_millis() / 1000 * 1000;
         let seen = NodeEventV1 { warning: true, reason, message, at };
         Box::pin(events::about_own(objects, identity, &seen)).await?;
     }
