@@ -15,7 +15,7 @@ const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 /// # Errors
 /// When a spoke has not asked to join, or the hub refuses.
 pub async fn run(options: AcceptOptions) -> Result<(), ClientError> {
-    let client = Client::new(options.kubeconfig.as_deref())?;
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     for name in &options.names {
         let cluster = client.get(&format!("{CLUSTERS}/{name}")).await?;
         let approved = approve(&client, name).await?;

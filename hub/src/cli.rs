@@ -285,7 +285,7 @@ pub struct AcceptOptions {
 pub struct DecommissionOptions {
     /// Names of the devices; without any, what became of those that are decommissioned is printed
     pub names: Vec<String>,
-    /// The key of the device that is meant, where one of its name was decommissioned before
+    /// The key of the device that is meant, where one of its name was decommissioned before, or its ManagedCluster is gone
     #[arg(long, requires = "names")]
     pub key: Option<String>,
     /// Else $KUBECONFIG

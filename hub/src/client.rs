@@ -1,4 +1,8 @@
 //! Our own verbs are clients of the API like everybody else: HTTPS with a client certificate.
+//!
+//! Guarantees:
+//! - who asks the hub with the kubeconfig of one cluster is told which one it takes
+//!   (`who_asks_the_hub_with_a_cluster_s_kubeconfig_is_told_which_it_takes`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -57,6 +61,17 @@ pub enum ClientError {
     /// The answer was cut or too large.
     #[error("the hub's answer cannot be read: {0}")]
     Answer(String),
+    /// The kubeconfig is for something else.
+    #[error(
+        "this kubeconfig is for the cluster {cluster} alone, and this is asked of the hub: give --kubeconfig FILE, or set \
+         KUBECONFIG, of somebody who may do it in the root (DIR/admin.kubeconfig on the hub's machine); the hub refused: {message}"
+    )]
+    OfCluster {
+        /// Which it is for.
+        cluster: String,
+        /// What the hub said.
+        message: String,
+    },
     /// The hub said no.
     #[error("the hub refused: {message}")]
     Refused {
@@ -75,6 +90,8 @@ pub struct Client {
     host: String,
     port: u16,
     prefix: String,
+    /// The cluster that the kubeconfig is for, where its hub is asked.
+    home: Option<String>,
     tls: TlsConnector,
     /// Addresses that not everybody reaches are not dialled.
     keeps_out: bool,
@@ -91,6 +108,8 @@ pub struct Answer {
     pub body: Bytes,
     /// What it has to say beside its answer.
     pub warnings: Vec<String>,
+    /// The cluster that the kubeconfig is for, where the hub was asked by that.
+    pub home: Option<String>,
 }
 
 impl Client {
@@ -115,7 +134,7 @@ impl Client {
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
         let tls = TlsConnector::from(Arc::new(tls(&access)?));
         let (keeps_out, answer_bytes_max) = (false, ANSWER_BYTES_MAX);
-        Ok(Self { access, host, port, prefix, tls, keeps_out, answer_bytes_max })
+        Ok(Self { access, host, port, prefix, home: None, tls, keeps_out, answer_bytes_max })
     }
 
     /// The same client, which reads no answer that is longer.
@@ -153,6 +172,7 @@ impl Client {
     /// The same hub's root, whichever cluster the kubeconfig is for.
     #[must_use]
     pub fn at_root(mut self) -> Self {
+        self.home = self.prefix.strip_prefix("/clusters/").map(str::to_owned);
         self.prefix.clear();
         self
     }
@@ -232,7 +252,8 @@ impl Client {
             .await
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         driver.abort();
-        Ok(Answer { status, content_type, body: body.to_bytes(), warnings })
+        let home = self.home.clone();
+        Ok(Answer { status, content_type, body: body.to_bytes(), warnings, home })
     }
 
     /// A JSON request whose answer must be a success.
@@ -319,14 +340,16 @@ impl Answer {
         let hint = causes.find(|cause| cause["reason"] == UNANSWERED);
         let hint = hint.and_then(|cause| cause["message"].as_str());
         let hint = hint.map(|hint| format!(". {hint}")).unwrap_or_default();
-        Err(ClientError::Refused {
-            code: self.status,
-            reason: text(&body["reason"]).or_else(|| text(&registry["code"])).unwrap_or_default(),
-            message: text(&body["message"])
-                .or_else(|| text(&registry["message"]))
-                .unwrap_or_else(|| format!("{} without a message", self.status))
-                + &hint,
-        })
+        let message = text(&body["message"])
+            .or_else(|| text(&registry["message"]))
+            .unwrap_or_else(|| format!("{} without a message", self.status))
+            + &hint;
+        let is_a_stranger = matches!(self.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED);
+        if let Some(cluster) = self.home.filter(|_| is_a_stranger) {
+            return Err(ClientError::OfCluster { cluster, message });
+        }
+        let reason = text(&body["reason"]).or_else(|| text(&registry["code"])).unwrap_or_default();
+        Err(ClientError::Refused { code: self.status, reason, message })
     }
 
     fn value(&self) -> Result<Value, ClientError> {
@@ -389,6 +412,31 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_the_hub_with_a_cluster_s_kubeconfig_is_told_which_it_takes() {
+        let said = |status: StatusCode, home: Option<&str>| {
+            let message = "configmaps \"freewheel-hub\" is forbidden";
+            let body =
+                serde_json::json!({"kind": "Status", "reason": "Forbidden", "message": message});
+            let answer = Answer {
+                status,
+                content_type: "application/json".to_owned(),
+                body: body.to_string().into(),
+                warnings: Vec::new(),
+                home: home.map(str::to_owned),
+            };
+            answer.success().err().unwrap().to_string()
+        };
+        let of_cluster = said(StatusCode::FORBIDDEN, Some("edge1"));
+        assert!(of_cluster.contains("is for the cluster edge1 alone"), "{of_cluster}");
+        assert!(of_cluster.contains("admin.kubeconfig") && of_cluster.contains("is forbidden"));
+        for (status, home) in
+            [(StatusCode::FORBIDDEN, None), (StatusCode::NOT_FOUND, Some("edge1"))]
+        {
+            assert!(said(status, home).starts_with("the hub refused: configmaps"), "{status}");
+        }
+    }
+
+    #[test]
     fn who_is_refused_for_a_dead_webhook_reads_how_to_take_it_away() {
         let status = serde_json::json!({"kind": "Status", "reason": "InternalError", "message": "failed calling webhook \"a\": gone",
             "details": {"causes": [{"reason": UNANSWERED, "message": "kubectl delete validatingwebhookconfiguration a"}]}});
@@ -397,6 +445,7 @@ mod tests {
             content_type: "application/json".to_owned(),
             body: status.to_string().into(),
             warnings: Vec::new(),
+            home: None,
         };
         let text = answer.success().err().unwrap().to_string();
         assert_eq!(

@@ -3,9 +3,11 @@
 //! The order comes first and the ManagedCluster goes after it, so that who is killed in between has only to say it again.
 //!
 //! Guarantees:
+//! - a device whose ManagedCluster somebody has deleted is wiped by its key (`who_has_no_name_any_more_is_wiped_by_its_key`);
 //! - said again it wipes nobody who has come under the name since (`who_came_later_is_wiped_by_its_key_alone`).
 
 use freewheel_hub_api::device_orders::Wipe;
+use freewheel_link::digest::Digest;
 
 use crate::cli::DecommissionOptions;
 use crate::client::Client;
@@ -16,7 +18,7 @@ use crate::devices::{self, DeviceError};
 /// # Errors
 /// When there is no such device, or the hub refuses.
 pub async fn run(options: DecommissionOptions) -> Result<(), DeviceError> {
-    let client = Client::new(options.kubeconfig.as_deref())?;
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     if options.names.is_empty() {
         say(devices::wipes(&client, None).await?);
     }
@@ -38,8 +40,10 @@ async fn decommission(
     let device = devices::find(client, name).await?;
     let known = devices::wipes(client, Some(name)).await?;
     let Some(device) = device else {
-        let unknown = || DeviceError::Unknown(name.to_owned());
-        return if known.is_empty() { Err(unknown()) } else { Ok(known) };
+        return match nameless(name, &known, meant)? {
+            Some(key) => Ok(vec![devices::wipe(client, name, &key.to_string()).await?]),
+            None => Ok(known),
+        };
     };
     let key = device.key.as_ref().ok_or_else(|| DeviceError::Unjoined(name.to_owned()))?;
     check((name, key), &known, meant)?;
@@ -48,6 +52,21 @@ async fn decommission(
         devices::delete(client, &device).await?;
     }
     Ok(vec![wipe])
+}
+
+/// The key that is to be wiped where nobody has the name: whoever deletes a ManagedCluster is told the key of its device,
+/// which goes on. Nothing, where that was ordered before.
+fn nameless(
+    name: &str,
+    known: &[Wipe],
+    meant: Option<&str>,
+) -> Result<Option<Digest>, DeviceError> {
+    match meant {
+        Some(key) if known.iter().any(|wipe| wipe.key == key) => Ok(None),
+        Some(key) => Ok(Some(key.parse()?)),
+        None if known.is_empty() => Err(DeviceError::Unknown(name.to_owned())),
+        None => Ok(None),
+    }
 }
 
 /// Whether the device that has the name and this key is the one that is meant: where one of the name was decommissioned
@@ -77,6 +96,19 @@ fn say(mut wipes: Vec<Wipe>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_no_name_any_more_is_wiped_by_its_key() {
+        let key = Digest::of(b"pi-7");
+        let text = key.to_string();
+        assert_eq!(nameless("pi-7", &[], Some(&text)).unwrap(), Some(key));
+        let wiped = Wipe { key: text.clone(), ..Wipe::default() };
+        assert_eq!(nameless("pi-7", &[wiped.clone()], Some(&text)).unwrap(), None);
+        assert_eq!(nameless("pi-7", &[wiped], None).unwrap(), None);
+        assert!(matches!(nameless("pi-7", &[], None), Err(DeviceError::Unknown(_))));
+        let odd = nameless("pi-7", &[], Some("k1")).unwrap_err().to_string();
+        assert!(odd.contains("sha256:"), "{odd}");
+    }
 
     #[test]
     fn who_came_later_is_wiped_by_its_key_alone() {

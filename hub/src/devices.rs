@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::device_orders::{DEVICE_LABEL, NAMESPACE, ORDER_LABEL, Order, Wipe, name};
-use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
+use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, DEVICE_LABELS_ANNOTATION};
 use freewheel_hub_pki::letters;
 use freewheel_hub_schema::time;
+use freewheel_link::digest::NotADigest;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -65,6 +66,9 @@ pub enum DeviceError {
     /// A key is of one device.
     #[error("--key says which device of one name is meant: give one name with it")]
     KeyOfSeveral,
+    /// It can be nobody's.
+    #[error("--key is what `hub decommission` tells of a device: {0}")]
+    NoKey(#[from] NotADigest),
     /// A board that is to wipe itself takes nobody's place.
     #[error("the device {0} is decommissioned")]
     Decommissioned(String),
@@ -78,8 +82,9 @@ pub enum DeviceError {
     NotAccepted(String),
     /// It runs.
     #[error(
-        "{0} is connected: turn it off first, or give --force to take its place while it runs; its pods end there, and all \
-         that it holds is wiped"
+        "{0} is connected, or was until a moment ago: the hub misses who is turned off after 40 s. Turn it off, and say this \
+         again when `kubectl get node {0}` says NotReady; or give --force to take its place while it runs: its pods end \
+         there, and all that it holds is wiped"
     )]
     Connected(String),
 }
@@ -126,7 +131,7 @@ pub async fn find(client: &Client, name: &str) -> Result<Option<Device>, ClientE
     Ok(look(client, &format!("{CLUSTERS}/{name}")).await?.as_ref().map(read))
 }
 
-/// Whether it is in session with its hub.
+/// Whether it is in session with its hub, or was until a moment ago.
 pub async fn is_connected(client: &Client, name: &str) -> Result<bool, ClientError> {
     let node = look(client, &format!("/api/v1/nodes/{name}")).await?.unwrap_or_default();
     let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
@@ -203,7 +208,8 @@ pub async fn wipe(client: &Client, cluster: &str, key: &str) -> Result<Wipe, Cli
     }
 }
 
-/// The name belongs to this key from here on: one write, of the ManagedCluster that was looked at.
+/// The name belongs to this key from here on: one write, of the ManagedCluster that was looked at. Its labels stay what
+/// they are: the new device has not joined with them, and they are none of its to say.
 pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(), DeviceError> {
     let path = format!("{CLUSTERS}/{}", device.name);
     let mut seen = device.clone();
@@ -215,7 +221,8 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
             return Err(DeviceError::Changed(device.name.clone()));
         }
         let patch = json!({"metadata": {
-            "resourceVersion": seen.version, "annotations": {AGENT_KEY_ANNOTATION: to},
+            "resourceVersion": seen.version,
+            "annotations": {AGENT_KEY_ANNOTATION: to, DEVICE_LABELS_ANNOTATION: null},
         }});
         match client.json(Method::PATCH, &path, "application/merge-patch+json", &patch).await {
             Ok(_) => return Ok(()),

@@ -40,7 +40,7 @@ enum Step {
 /// When one of them is not there or not fit, or the hub refuses.
 pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
     let ReplaceOptions { old, new, force, key, kubeconfig } = options;
-    let client = Client::new(kubeconfig.as_deref())?;
+    let client = Client::new(kubeconfig.as_deref())?.at_root();
     let unknown = |name: &String| DeviceError::Unknown(name.clone());
     let place = devices::find(&client, &old).await?.ok_or_else(|| unknown(&old))?;
     let board = devices::find(&client, &new).await?;

@@ -33,6 +33,7 @@ mod signer;
 mod spare_room;
 mod store_metrics;
 mod tasks;
+mod wall_clock;
 mod webhook;
 
 use std::fs::File;
@@ -314,6 +315,8 @@ impl Hub {
         parts.start("store", self.disk.clone().watch(store.clone(), stop.clone()));
         parts.start("sealing of the store", rotation.run(stop.clone()));
         parts.start("memory", heap::run_maintenance(store.clone(), stop.clone()));
+        let clock = self.objects.clock().clone();
+        parts.start("clock", wall_clock::watch(clock, stop.clone()));
     }
 
     /// TLS of the API, with a new certificate, and that one's life.

@@ -22,9 +22,9 @@ pub const HUB_INFO: &str = "freewheel-hub";
 /// # Errors
 /// When the hub cannot be reached or refuses.
 pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
-    let client = Client::new(options.kubeconfig.as_deref())?;
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     if options.registry {
-        return login(client.at_root(), &options).await;
+        return login(client, &options).await;
     }
     let info = client.get(&format!("/api/v1/namespaces/kube-public/configmaps/{HUB_INFO}")).await?;
     let link = info["data"]["link"].as_str().unwrap_or_default().to_owned();

@@ -198,6 +198,8 @@ pub enum HubToSpoke {
     ReportRefused(ReportStamp, RefusalV1),
     /// The hub's wall clock, which somebody has set since it was told last.
     Now(UnixMillis),
+    /// For the people of the device, who read its log.
+    Notice(String),
 }
 
 /// The hub's greeting. Frozen bytes.

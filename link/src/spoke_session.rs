@@ -25,7 +25,7 @@ use crate::generation::Generation;
 use crate::limits;
 use crate::message::{
     HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, RefusalV1, SpokeToHub,
-    WelcomeV1,
+    WelcomeV1, bounded,
 };
 use crate::plan::RecordKey;
 use crate::report::{Report, ReportStamp, UnixMillis};
@@ -37,6 +37,9 @@ pub const MAX_EVENTS: usize = 256;
 const MAX_WAITING: usize = 2 * limits::PLAN_BYTES_MAX / limits::RECORD_OVERHEAD_BYTES;
 /// The hub answers a greeting at once; one that does not for this long is not there.
 pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes of a notice that are logged.
+const NOTICE_BYTES_MAX: usize = 1024;
 
 /// What something heard means for the spoke.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub enum Effect {
     ReportsTaken(ReportStamp),
     /// The hub cannot keep this one.
     ReportRefused(ReportStamp, RefusalV1),
+    /// The people of the device are to know this.
+    Notice(String),
     /// The hub closes.
     Left(Reason),
 }
@@ -134,6 +139,9 @@ impl SpokeSession {
                 Ok(Some(Effect::ReportRefused(stamp, why)))
             }
             (HubToSpoke::Now(now), true) => Ok(Some(Effect::Now(now))),
+            (HubToSpoke::Notice(text), true) => {
+                Ok(Some(Effect::Notice(bounded(text, NOTICE_BYTES_MAX))))
+            }
             (HubToSpoke::Datagram(_), true) => {
                 Err(Reason::Violation("a pod's datagram on the session's stream".into()))
             }

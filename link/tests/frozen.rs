@@ -382,6 +382,7 @@ fn session_messages() {
     frozen(&HubToSpoke::ReportsTaken(stamp), "020203");
     let refusal = RefusalV1 { reason: text("r"), message: text("m") };
     frozen(&HubToSpoke::ReportRefused(stamp, refusal), "0502030172016d");
+    frozen(&HubToSpoke::Notice(text("n")), "07016e");
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub(crate) struct Run {
     /// remembered].
     #[arg(long, value_name = "IP")]
     pub(crate) address: Option<Ipv4Addr>,
-    /// Labels of the node [not remembered].
+    /// Labels of the node. Of those that it joins with, its cluster follows what a later start says; one that says none
+    /// leaves them there as they are [not remembered].
     #[arg(long, value_name = "k=v,…", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     /// Where pods are evicted at once [default: memory.available<5% or 100Mi, nodefs.available<10% or 1Gi,

@@ -188,7 +188,7 @@ pub(crate) fn status(
         storage,
         pods: device.pods,
         labels,
-        // The agent says it: it knows since when.
+        // The agent says it: it knows since when. That of the clock says who knows what hubs have told.
         pressure: Vec::new(),
         parts: Parts::default(),
     }

@@ -16,12 +16,14 @@
 //!   (`what_nobody_needs_goes_before_memory_is_short`);
 //! - whatever fills its disk is noticed within ten seconds, as by kubelet
 //!   (`a_disk_that_fills_is_noticed_within_ten_seconds`), sooner the less there is left; a device that is short is looked
-//!   at every second (`the_more_there_is_the_longer_nobody_looks`).
+//!   at every second (`the_more_there_is_the_longer_nobody_looks`);
+//! - that its clock was never set is told to the hub (`a_clock_that_nobody_has_set_is_told_of`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::report::NodeStatusV1;
+use freewheel_link::tls::{DeviceClock as _, FloorClock};
 use freewheel_spoke_account::MemoryAccount;
 use freewheel_spoke_agent::eviction::{Observed, Signal, Threshold};
 use freewheel_spoke_agent::ports::Input;
@@ -45,18 +47,27 @@ const MEMORY_BYTES_PER_SECOND_MAX: u64 = 1 << 30;
 /// Between any two looks: guests that go back and forth over a threshold, and routes that flap.
 const CHECK_PAUSE_MIN: Duration = Duration::from_millis(100);
 
+/// What the hub calls a device whose clock shows no time that it may be.
+const CLOCK_UNSYNCHRONIZED: &str = "ClockUnsynchronized";
+
 /// The device and what is told of it.
 pub(crate) struct Probe {
     pub(crate) device: Device,
     pub(crate) address: Address,
     pub(crate) profile: String,
     pub(crate) labels: Vec<(String, String)>,
+    pub(crate) clock: Arc<FloorClock>,
 }
 
 impl Probe {
     /// Looks at the whole.
     pub(crate) fn look(&self, data: &Data) -> NodeStatusV1 {
-        device::status(&self.device, data.dir(), self.address.now(), &self.profile, &self.labels)
+        let Self { device, address, profile, labels, clock } = self;
+        let mut status = device::status(device, data.dir(), address.now(), profile, labels);
+        if !clock.is_set() {
+            status.pressure.push(CLOCK_UNSYNCHRONIZED.to_owned());
+        }
+        status
     }
 }
 
@@ -166,12 +177,29 @@ mod tests {
     use crate::device::tests::machine;
     use crate::run::thresholds;
 
+    fn probe(device: Device, address: Address) -> Probe {
+        let clock = Arc::new(FloorClock::new(0));
+        Probe { device, address, profile: String::new(), labels: vec![], clock }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_nobody_has_set_is_told_of() {
+        let (dir, device) = machine(&[]);
+        let data = Data::open(&dir.path().join("data")).unwrap();
+        let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
+        let mut probe = probe(device, address);
+        assert_eq!(probe.look(&data).pressure, [""; 0]);
+        // What a hub has told is far ahead of it.
+        probe.clock = Arc::new(FloorClock::new(u64::MAX / 2));
+        assert_eq!(probe.look(&data).pressure, [CLOCK_UNSYNCHRONIZED]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn guests_at_their_bound_are_memory_pressure_at_once() {
         let (dir, device) = machine(&[]);
         let data = Data::open(&dir.path().join("data")).unwrap();
         let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
-        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let mut probe = probe(device, address);
         let (node, thresholds) = (MemoryAccount::node(), thresholds(vec![], vec![]));
         node.set_limit(1 << 30);
         let (inputs, mut told) = mpsc::channel(1);
@@ -205,7 +233,7 @@ mod tests {
             machine(&[("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 307200 kB\n")]);
         let data = Data::open(&dir.path().join("data")).unwrap();
         let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
-        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let mut probe = probe(device, address);
         let (node, thresholds) = (MemoryAccount::node(), thresholds(vec![], vec![]));
         node.set_limit(1 << 30);
         let (inputs, mut told) = mpsc::channel(1);
@@ -254,7 +282,7 @@ mod tests {
         let (dir, device) = machine(&[]);
         let data = Data::open(&dir.path().join("data")).unwrap();
         let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
-        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let mut probe = probe(device, address);
         let (node, thresholds) = (MemoryAccount::node(), thresholds(vec![], vec![]));
         node.set_limit(1 << 30);
         let idle = std::sync::Mutex::new(Some(node.take(500 << 20).unwrap()));

@@ -310,7 +310,7 @@ async fn dns(hub: &str) -> Finding {
             Some(address) => Good(format!("{hub} is {}", address.ip())),
             None => Bad(
                 format!("{hub} has no IPv4 address"),
-                "give the hub an A record, or `spoke run --hub IP:PORT`".to_owned(),
+                "give the hub an A record, or start `spoke run --hub IP:PORT`".to_owned(),
             ),
         },
         Ok(Err(error)) => Bad(
@@ -389,12 +389,18 @@ async fn shake(hub: &str, tls: ClientTls) -> Result<Finding, DialError> {
                 _ => Ok(Good(format!("{hub} answers"))),
             }
         }
-        Err(DialError::Connect { closed: Closed::TimedOut, .. }) => Ok(Bad(
-            format!("{hub} does not answer over UDP"),
-            "start the hub, check its --link address, and let UDP to that port out".to_owned(),
-        )),
+        Err(DialError::Connect { closed: Closed::TimedOut, .. }) => Ok(silent(hub)),
         Err(error) => Err(error),
     }
+}
+
+fn silent(hub: &str) -> Finding {
+    Bad(
+        format!("{hub} does not answer over UDP"),
+        "start the hub, check its --link address, and let UDP to that port out; where the hub has moved, start `spoke run` \
+         with --hub NEW:PORT once, which is remembered"
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -423,6 +429,7 @@ mod tests {
         assert!(
             matches!(waits, Bad(why, step) if why.contains("hub:6444") && step.contains("hub accept"))
         );
+        assert!(matches!(silent("hub:6444"), Bad(_, step) if step.contains("--hub NEW:PORT")));
         let own = identity::tests::joined(dir.path(), identity::tests::GOOD);
         let renamed = turned_away(&own, &Reason::Renamed("pi-1".to_owned()), 3);
         assert!(matches!(renamed, Bad(_, step) if step.contains("`spoke run` go on")));

@@ -155,7 +155,8 @@ async fn live(
     };
     let (device, profile, addresses) = probed()?;
     let address = Address::follow(options.address, &identity.hub, data.dir());
-    let mut probe = Probe { device, address, profile: profile.key(), labels: options.labels };
+    let labels = options.labels;
+    let mut probe = Probe { device, address, profile: profile.key(), labels, clock: clock.clone() };
     let node = probe.look(data);
     info!(cluster = %identity.cluster, hub = identity.hub, address = %probe.address.now(), profile = probe.profile, "spoke");
 

@@ -74,6 +74,10 @@ fn a_kubeconfig_for_one_cluster_opens_that_cluster_alone() {
     let file = fleet.path("site.kubeconfig");
     std::fs::write(&file, text).expect("a kubeconfig");
     let site = Kubectl::new(&file);
+    let path = file.display().to_string();
+    let refused = fleet.try_hub_cli(&["token", "create", "--kubeconfig", &path]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("for the cluster pi-1 alone"), "{said}");
     let secrets = ["get", "secrets", "-A"];
     let _ = site.run(&secrets);
     let _ = site.run(&["create", "configmap", "mine", "--from-literal", "a=b"]);

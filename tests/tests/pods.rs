@@ -315,7 +315,12 @@ fn refusal(kubectl: &Kubectl) {
         &["UnsupportedField", "\"eye\" will not start"],
     );
     let said = kubectl.try_run(&["logs", "live", "--all-containers"]);
-    assert!(said.ok && said.err.contains("is waiting to start"), "{}{}", said.out, said.err);
+    assert!(said.ok && said.err.contains("cannot start"), "{}{}", said.out, said.err);
+    // Who would sit at it is told, and not kept waiting.
+    let asked = ["debug", "-i", "live", "--image=kit:v1", "--target=c", "--container=ear"];
+    let said = kubectl.try_run(&asked);
+    let why = "container \"ear\" in pod \"live\" cannot start: spokes start no further containers";
+    assert!(said.err.contains(why), "{}{}", said.out, said.err);
     // A typing error is told at once, and what runs goes on.
     let _ = shows(kubectl, &["get", "pod", "annotated"], &["Running"]);
     let key = "freewheel.dev/http-instance-reuse";

@@ -178,6 +178,11 @@ fn commands(kubectl: &Kubectl) {
         let output = run(&["kit", "exit", "7"], "");
         assert_eq!(output.status.code(), Some(7), "{output:?}");
         has(&String::from_utf8_lossy(&output.stderr), &["command terminated with exit code 7"]);
+        // Its module alone is there, whatever it is called.
+        let output = run(&["tar", "-xmf", "-"], "");
+        assert!(!output.status.success(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        has(&said, &["no such verb", "no shell beside it, and no tar for `kubectl cp`"]);
         let output = run(&["kit", "env"], "");
         has(&String::from_utf8_lossy(&output.stdout), &["COLOUR=blue"]);
     }

@@ -173,6 +173,8 @@ conditions! {
     NODE_READONLY_FILESYSTEM = of_node("ReadonlyFilesystem", ConditionOwner::Spoke);
     /// Its disk takes no writes.
     NODE_LEDGER_UNWRITABLE = of_node("LedgerUnwritable", ConditionOwner::Spoke);
+    /// Its clock was never set, or is days behind.
+    NODE_CLOCK_UNSYNCHRONIZED = of_node("ClockUnsynchronized", ConditionOwner::Spoke);
     /// The hub's people let it in.
     CLUSTER_ACCEPTED = of("ManagedCluster", "HubAcceptedManagedCluster", ConditionOwner::Nodes);
     /// It was here.

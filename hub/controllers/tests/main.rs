@@ -7,6 +7,7 @@ mod certificates;
 mod crowd;
 mod daemons;
 mod engine;
+mod events;
 mod fleet;
 mod hub;
 mod images;

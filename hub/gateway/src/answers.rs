@@ -1,4 +1,5 @@
-//! What a spoke is answered to its reports: up to where they are durable, and which cannot be kept.
+//! What a spoke is answered to its reports: up to where they are durable, which cannot be kept, and what its people are to
+//! know of what it says.
 //!
 //! Guarantees:
 //! - a refusal goes out before the answer that is as new, which does not count for it
@@ -24,12 +25,18 @@ pub(crate) struct Answers {
 struct Waiting {
     taken: Option<ReportStamp>,
     refused: Vec<(ReportStamp, RefusalV1)>,
+    notice: Option<String>,
 }
 
 impl Answers {
     /// Reports up to here are durable, but for those that were refused.
     pub(crate) fn took(&self, stamp: ReportStamp) {
         self.waiting.lock().taken = Some(stamp);
+    }
+
+    /// The people of the device are to know this; of several the newest.
+    pub(crate) fn notice(&self, text: String) {
+        self.waiting.lock().notice = Some(text);
     }
 
     /// This one cannot be kept. Waits while there is no room for the answer.
@@ -47,12 +54,12 @@ impl Answers {
 
     /// What is to be said now, in this order.
     pub(crate) fn take(&self) -> impl Iterator<Item = HubToSpoke> + use<> {
-        let Waiting { taken, refused } = std::mem::take(&mut *self.waiting.lock());
+        let Waiting { taken, refused, notice } = std::mem::take(&mut *self.waiting.lock());
         if !refused.is_empty() {
             self.went.notify_one();
         }
         let refused = refused.into_iter().map(|(of, why)| HubToSpoke::ReportRefused(of, why));
-        refused.chain(taken.map(HubToSpoke::ReportsTaken))
+        refused.chain(taken.map(HubToSpoke::ReportsTaken)).chain(notice.map(HubToSpoke::Notice))
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct DeviceReports {
     bucket: TokenBucket,
     /// How often the log still has it that it says what cannot be.
     complaints: TokenBucket,
+    /// What its people were told of it last.
+    noticed: Option<String>,
 }
 
 impl DeviceReports {
@@ -43,7 +45,8 @@ impl DeviceReports {
         let bucket = TokenBucket::new(NODE_STATUS_BURST, NODE_STATUSES_PER_SECOND);
         let complaints = TokenBucket::new(COMPLAINT_RATE.0, COMPLAINT_RATE.1);
         let stamp = ReportStamp::default();
-        let mut all = Self { peer, newest: own, stamp, unwritten: true, bucket, complaints };
+        let (newest, unwritten, noticed) = (own, true, None);
+        let mut all = Self { peer, newest, stamp, unwritten, bucket, complaints, noticed };
         all.check();
         all
     }
@@ -70,6 +73,15 @@ impl DeviceReports {
     /// The newest that it has said.
     pub(crate) const fn newest(&self) -> &NodeStatusV1 {
         &self.newest
+    }
+
+    /// What its people are to be told of it, where they were told something else before.
+    pub(crate) fn news(&mut self, notice: Option<String>) -> Option<String> {
+        if self.noticed == notice {
+            return None;
+        }
+        self.noticed.clone_from(&notice);
+        notice
     }
 
     /// Somebody has taken away what was written.

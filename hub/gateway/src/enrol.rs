@@ -144,12 +144,18 @@ async fn refuse(
 ) -> JoinAnswer {
     match no {
         No::Refused(Refusal(cause, message)) => {
-            warn!(cluster = name, peer = %address, error = %message, "a device is refused");
+            // It comes again and again.
+            if hub.turned_away.take(&format!("{} {name}", address.ip())) {
+                warn!(cluster = name, peer = %address, error = %message, "a device is refused");
+            }
             JoinAnswer::refused(cause, message)
         }
         No::TurnedAway(reason) => {
-            warn!(cluster = name, peer = %address, error = %reason, "a device is turned away");
             let key = VerifiedRequest::read(request.csr()).map(|asked| asked.fingerprint());
+            let whose = key.as_ref().map_or_else(|_| address.ip().to_string(), Digest::to_string);
+            if hub.turned_away.take(&whose) {
+                warn!(cluster = name, peer = %address, error = %reason, "a device is turned away");
+            }
             if let (Reason::Decommissioned(_), Ok(key)) = (&reason, key) {
                 device_orders::note_told(&hub.objects, &key).await;
             }

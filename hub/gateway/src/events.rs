@@ -118,12 +118,24 @@ pub(crate) async fn take_own(
     identity: &SpokeIdentity,
     seen: &NodeEventV1,
 ) -> Result<(), ApiError> {
-    let spoke = &identity.cluster;
     let other = |_| ApiError::new(409, NOT_THIS_SPOKES, "the name is another cluster's by now");
     identity.admit(objects).map_err(other)?;
     if !buckets.allows(identity) {
         return Ok(());
     }
+    about_own(objects, identity, seen).await
+}
+
+/// Writes one event about the Nodes that show a spoke, or counts it.
+///
+/// # Errors
+/// When the store cannot write, or a Node is not there.
+pub(crate) async fn about_own(
+    objects: &Objects,
+    identity: &SpokeIdentity,
+    seen: &NodeEventV1,
+) -> Result<(), ApiError> {
+    let spoke = &identity.cluster;
     for realm in [&ClusterName::root(), spoke] {
         let node = objects.get(&object_ref(NODES, realm, "", spoke.as_str())?)?;
         let seen = EventV1 {

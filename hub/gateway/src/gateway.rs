@@ -96,6 +96,7 @@ impl Gateway {
             drifts: TokenBuckets::new(RESYNC_RATE.0, RESYNC_RATE.1),
             returns: TokenBuckets::new(EMPTY_RETURN_RATE.0, EMPTY_RETURN_RATE.1),
             complaints: TokenBuckets::new(COMPLAINT_RATE.0, COMPLAINT_RATE.1),
+            turned_away: TokenBuckets::new(COMPLAINT_RATE.0, COMPLAINT_RATE.1),
             datagram_leases: TokenBuckets::new(
                 datagrams::DATAGRAM_LEASE_BURST,
                 datagrams::DATAGRAM_LEASES_PER_SECOND,

@@ -74,6 +74,8 @@ pub(crate) struct Inner {
     pub(crate) returns: TokenBuckets,
     /// How often the log still has it that a spoke says what cannot be.
     pub(crate) complaints: TokenBuckets,
+    /// How often the log still has it that a device is not let in, by its key, or by where it comes from.
+    pub(crate) turned_away: TokenBuckets,
     /// Addresses that each spoke may still ask for by datagrams.
     pub(crate) datagram_leases: TokenBuckets,
     /// Ends of sessions that are not written yet.

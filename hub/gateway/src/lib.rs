@@ -15,7 +15,7 @@
 //! view       what a plan reads     bound_pods  which pods are where     pod_tokens, token_renewal  their tokens, in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services, config_records  translated once for all spokes     config_readers  whose pods name what     datagrams  UDP
-//! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
+//! reports, events, node  what spokes say, as objects     device, device_labels  the newest that one says of itself
 //! object_refs  where objects are, and of which a spoke may speak     observed  which generations of pods it has seen
 //! refusals   what cannot be planned, where its user looks     device_orders, receipts  decommissioned, and when
 //! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
@@ -42,6 +42,7 @@ mod config_records;
 mod datagrams;
 mod deleted_clusters;
 mod device;
+mod device_labels;
 mod device_orders;
 pub mod duplicates;
 mod enrol;

@@ -1,27 +1,28 @@
 //! A spoke as the API shows it: a Node in the root, a Node in its own cluster, and its ManagedCluster.
 //!
 //! Written when the spoke says something new of itself, when its Node was deleted, made anew or written to by somebody
-//! else, and on transitions, not with heartbeats.
+//! else, and on transitions, not with heartbeats. What comes of the labels that it tells, `device_labels.rs` says.
 //!
 //! Guarantees:
+//! - a device whose clock was never set says so on its Nodes, and in an Event of the hub's time
+//!   (`a_device_whose_clock_was_never_set_is_told_of`);
 //! - a label that a device has no more goes, and nobody else's (`a_label_that_a_device_has_no_more_goes_from_its_nodes`).
-
-use std::collections::BTreeSet;
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
-    Condition, ConditionType, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_LEDGER_UNWRITABLE,
-    NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READONLY_FILESYSTEM,
+    Condition, ConditionType, NODE_CLOCK_UNSYNCHRONIZED, NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED,
+    NODE_LEDGER_UNWRITABLE, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READONLY_FILESYSTEM,
 };
-use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions, Written};
+use freewheel_hub_objects::{Actor, ObjectRef, Objects, WriteOptions, Written};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::{name, time};
 use freewheel_link::allocatable;
-use freewheel_link::labels::is_reserved;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::NodeStatusV1;
+use freewheel_link::report::{NodeEventV1, NodeStatusV1};
 use serde_json::{Map, Value, json};
 
+use crate::device_labels::{self, Labels, holds, owned_by};
+use crate::events;
 use crate::object_refs::{CLUSTERS, NODES, NOT_THIS_SPOKES, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
@@ -48,8 +49,13 @@ pub(crate) async fn write(
     let other = || ApiError::new(409, NOT_THIS_SPOKES, "the name is another cluster's by now");
     identity.admit(objects).map_err(|_| other())?;
     let now = time::from_unix(objects.clock().unix_seconds());
+    let told = device_labels::said(&status.labels);
+    // What keeps them from its cluster keeps nothing else from being written.
+    let brought = Box::pin(device_labels::bring(objects, identity, &told)).await;
+    let of_nodes = device_labels::of_nodes(objects, identity, &told)?;
+    let loses_its_clock = CLOCK_TROUBLE.begins(objects, spoke, status);
     for realm in [&ClusterName::root(), spoke] {
-        write_node(objects, realm, identity, status, &now).await?;
+        write_node(objects, realm, identity, (status, &of_nodes), &now).await?;
     }
     let place = object_ref(CLUSTERS, &ClusterName::root(), "", spoke.as_str())?;
     let change = |mut value: Value| {
@@ -61,20 +67,32 @@ pub(crate) async fn write(
         value["status"]["allocatable"] = cluster_resources(&allocatable::of(status));
         Ok(value)
     };
-    objects.modify(&how(objects, identity), &place, Some("status"), change).await.map(|_| ())
+    objects.modify(&how(objects, identity), &place, Some("status"), change).await?;
+    if loses_its_clock {
+        // Its own events have the time of that clock.
+        let (reason, message) = CLOCK_TROUBLE.held;
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        let at = objects.clock().unix_millis() / 1000 * 1000;
+        let seen = NodeEventV1 { warning: true, reason, message, at };
+        Box::pin(events::about_own(objects, identity, &seen)).await?;
+    }
+    if brought? {
+        Box::pin(device_labels::tell_kept(objects, identity, &told)).await?;
+    }
+    Ok(())
 }
 
 async fn write_node(
     objects: &Objects,
     realm: &ClusterName,
     identity: &SpokeIdentity,
-    status: &NodeStatusV1,
+    (status, told): (&NodeStatusV1, &Labels),
     now: &str,
 ) -> Result<(), ApiError> {
     let spoke = &identity.cluster;
     let place = object_ref(NODES, realm, "", spoke.as_str())?;
     let how = how(objects, identity);
-    let labels = labels(spoke, status);
+    let labels = labels(spoke, status, told);
     let relabel = |old: Option<Value>| {
         let mut value = old.unwrap_or_else(|| {
             json!({
@@ -82,7 +100,7 @@ async fn write_node(
                 "status": node_status(spoke, &Value::Null, (status, now)),
             })
         });
-        put_labels(&mut value["metadata"], how.actor.manager(), &labels);
+        put_labels(&mut value["metadata"], how.actor.manager(), &labels, told);
         // The scheduler refuses a pod that needs a feature its spoke lacks.
         value["metadata"]["annotations"]["freewheel.dev/features"] =
             json!(status.features.to_string());
@@ -97,24 +115,22 @@ async fn write_node(
     relabelled.and(told).map(|_| ())
 }
 
-/// Labels that the device has are its own to say, also that it has them no more; those of others stay.
-fn put_labels(meta: &mut Value, manager: &str, labels: &Map<String, Value>) {
-    let owners = meta["managedFields"].as_array().cloned().unwrap_or_default();
-    let of = |owner: &Value| -> Vec<String> {
-        let fields = owner.pointer("/fieldsV1/f:metadata/f:labels").and_then(Value::as_object);
-        let keys = fields.into_iter().flat_map(Map::keys);
-        keys.filter_map(|key| key.strip_prefix("f:").map(str::to_owned)).collect()
-    };
-    let (own, others): (Vec<&Value>, Vec<&Value>) =
-        owners.iter().partition(|owner| owner["manager"] == manager);
-    let others: BTreeSet<String> = others.into_iter().flat_map(of).collect();
+/// Labels that the device has are its own to say, also that it has them no more; those of others stay, and so does what
+/// people have made of those that it tells. The controller that copies the labels of its cluster is none of them.
+fn put_labels(meta: &mut Value, manager: &str, labels: &Map<String, Value>, told: &Labels) {
+    let copies = Actor::Controller("node-controller");
+    let own = owned_by(meta, |owner| owner == manager);
+    let others = owned_by(meta, |owner| owner != manager);
+    let of_people = owned_by(meta, |owner| owner != manager && owner != copies.manager());
     if let Some(there) = meta["labels"].as_object_mut() {
-        for key in own.into_iter().flat_map(of).filter(|key| !others.contains(key)) {
-            there.remove(&key);
+        for key in own.difference(&others) {
+            there.remove(key);
         }
     }
     for (key, label) in labels {
-        meta["labels"][key.as_str()] = label.clone();
+        if !(told.contains_key(key) && of_people.contains(key)) {
+            meta["labels"][key.as_str()] = label.clone();
+        }
     }
 }
 
@@ -162,17 +178,9 @@ fn hostname(spoke: &ClusterName, status: &NodeStatusV1) -> String {
     if name::dns_subdomain(&said).is_empty() { said } else { spoke.to_string() }
 }
 
-fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
-    let mut labels = Map::new();
-    // One bad label would keep the whole Node from being written.
-    let holds = |key: &str, value: &str| {
-        name::qualified_name(key).is_empty() && name::label_value(value).is_empty()
-    };
-    for (key, value) in &status.labels {
-        if !is_reserved(key) && holds(key, value) {
-            labels.insert(key.clone(), json!(value));
-        }
-    }
+fn labels(spoke: &ClusterName, status: &NodeStatusV1, told: &Labels) -> Map<String, Value> {
+    let mut labels: Map<String, Value> =
+        told.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     let own = [
         ("kubernetes.io/hostname", spoke.as_str()),
         ("kubernetes.io/arch", &*status.architecture),
@@ -226,7 +234,8 @@ fn node_status(spoke: &ClusterName, old: &Value, (status, now): (&NodeStatusV1, 
         };
         condition.put(&mut conditions, now);
     }
-    for condition in DISK_TROUBLES.iter().filter_map(|trouble| trouble.condition(old, status)) {
+    let troubles = DISK_TROUBLES.iter().chain([&CLOCK_TROUBLE]);
+    for condition in troubles.filter_map(|trouble| trouble.condition(old, status)) {
         condition.put(&mut conditions, now);
     }
     out.insert("conditions".into(), conditions);
@@ -254,17 +263,27 @@ fn node_status(spoke: &ClusterName, old: &Value, (status, now): (&NodeStatusV1, 
     Value::Object(out)
 }
 
-/// What may be wrong with a device's disk, beside that it is short of room.
-struct DiskTrouble {
+/// What may be wrong with a device, beside that it is short of something.
+struct Trouble {
     kind: &'static ConditionType,
     /// Reason and message while it is so, and when it is so no more.
     held: (&'static str, &'static str),
     over: (&'static str, &'static str),
 }
 
+static CLOCK_TROUBLE: Trouble = Trouble {
+    kind: &NODE_CLOCK_UNSYNCHRONIZED,
+    held: (
+        "ClockIsNotSet",
+        "the device's clock was never set, or is days behind the hub's: what it says of times (of its pods, their restarts and \
+         logs) is wrong until somebody sets it, best by a time service; `spoke doctor` there compares the two",
+    ),
+    over: ("ClockIsSet", "the device's clock is set"),
+};
+
 /// The second as node-problem-detector says it.
-static DISK_TROUBLES: [DiskTrouble; 3] = [
-    DiskTrouble {
+static DISK_TROUBLES: [Trouble; 3] = [
+    Trouble {
         kind: &NODE_LEDGER_DAMAGED,
         held: (
             "LedgerCannotBeRead",
@@ -272,7 +291,7 @@ static DISK_TROUBLES: [DiskTrouble; 3] = [
         ),
         over: ("LedgerHolds", "the device's ledger holds"),
     },
-    DiskTrouble {
+    Trouble {
         kind: &NODE_READONLY_FILESYSTEM,
         held: (
             "FilesystemIsReadOnly",
@@ -280,7 +299,7 @@ static DISK_TROUBLES: [DiskTrouble; 3] = [
         ),
         over: ("FilesystemIsNotReadOnly", "Filesystem is not read-only"),
     },
-    DiskTrouble {
+    Trouble {
         kind: &NODE_LEDGER_UNWRITABLE,
         held: (
             "LedgerCannotBeWritten",
@@ -290,11 +309,22 @@ static DISK_TROUBLES: [DiskTrouble; 3] = [
     },
 ];
 
-impl DiskTrouble {
+impl Trouble {
+    fn holds(&self, status: &NodeStatusV1) -> bool {
+        status.pressure.iter().any(|held| held == self.kind.name)
+    }
+
+    /// Whether it holds of a device on whose Node in the root nobody reads of it yet.
+    fn begins(&self, objects: &Objects, spoke: &ClusterName, status: &NodeStatusV1) -> bool {
+        let node = || object_ref(NODES, &ClusterName::root(), "", spoke.as_str());
+        let is_told = || node().and_then(|node| objects.get(&node)?.object.value());
+        self.holds(status) && !is_told().is_ok_and(|node| self.kind.holds(&node))
+    }
+
     /// It is there from the first time on that it held.
     fn condition(&self, old: &Value, status: &NodeStatusV1) -> Option<Condition<'static>> {
         let named = |list: &[Value]| list.iter().any(|held| held["type"] == self.kind.name);
-        let holds = status.pressure.iter().any(|held| held == self.kind.name);
+        let holds = self.holds(status);
         let before = old.get("conditions").and_then(Value::as_array);
         let (reason, text) = if holds { self.held } else { self.over };
         (holds || before.is_some_and(|list| named(list)))
@@ -358,8 +388,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_disk_is_a_condition_from_the_first_time_on() {
-        for kind in ["LedgerDamaged", "ReadonlyFilesystem", "LedgerUnwritable"] {
+    fn what_is_wrong_with_a_device_is_a_condition_from_the_first_time_on() {
+        for kind in
+            ["LedgerDamaged", "ReadonlyFilesystem", "LedgerUnwritable", "ClockUnsynchronized"]
+        {
             let never = of(&Value::Null, &device(&[]), "1");
             assert_eq!(said(&never, kind), None);
             let now = of(&never, &device(&[kind]), "2");
@@ -393,7 +425,8 @@ mod tests {
         let said = [("site", "a"), ("a b", "x"), ("x", "a\nb"), ("kubernetes.io/x", "y")];
         device.labels = said.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         device.profile = "odd one".to_owned();
-        let labels = labels(&ClusterName::try_from("pi-7").unwrap(), &device);
+        let told = device_labels::said(&device.labels);
+        let labels = labels(&ClusterName::try_from("pi-7").unwrap(), &device, &told);
         assert_eq!(labels["site"], "a");
         for none in ["a b", "x", "kubernetes.io/x", "freewheel.dev/engine-profile"] {
             assert!(!labels.contains_key(none), "{none}");

@@ -14,8 +14,9 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_link::digest::Digest;
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::device_labels;
 use crate::inner::Inner;
 use crate::joining::{Refusal, how};
 use crate::object_refs::{CLUSTERS, object_ref};
@@ -147,16 +148,14 @@ fn new_cluster(
     request: &JoinRequestV1,
     token: &GoodToken,
 ) -> Value {
-    let labels: Map<String, Value> =
-        request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     let mut value = json!({
         "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
         "metadata": {
-            "name": name.as_str(), "labels": labels,
-            "annotations": {AGENT_KEY_ANNOTATION: mark.to_string()},
+            "name": name.as_str(), "annotations": {AGENT_KEY_ANNOTATION: mark.to_string()},
         },
         "spec": {"hubAcceptsClient": token.accepts, "leaseDurationSeconds": 60},
     });
+    device_labels::put_first(&mut value, &request.labels);
     if token.accepts {
         value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
     }

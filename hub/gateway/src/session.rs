@@ -17,7 +17,8 @@
 //!   (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`);
 //! - a spoke hears when the hub's clock is set (`a_spoke_in_session_is_told_when_the_hubs_clock_is_set`);
 //! - what is logged meanwhile says whose session it is, of which process, and which of that spoke's it is
-//!   (`what_is_logged_of_a_session_says_which_it_is`).
+//!   (`what_is_logged_of_a_session_says_which_it_is`), and who is turned away again and again is logged once a minute
+//!   (`who_is_turned_away_again_and_again_is_logged_once_a_minute`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::record_set::Held;
 use freewheel_link::report::{Report, ReportStamp};
 use freewheel_link::stream_budget::Budget;
-use freewheel_link::transport::{SendHalf, Transport};
+use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
@@ -107,6 +108,11 @@ pub(crate) async fn serve(
         // It tries several times a minute; what there is to say of it is said where people are told.
         End::Left(Reason::Cloned) => {
             debug!(peer = %link.peer().address, error = %end, "turned away");
+        }
+        end if end.code() == code::REFUSED
+            && !inner.turned_away.take(&identity.key.to_string()) =>
+        {
+            debug!(%cluster, peer = %link.peer().address, error = %end, "a session was ended");
         }
         end => warn!(%cluster, peer = %link.peer().address, error = %end, "a session was ended"),
     }

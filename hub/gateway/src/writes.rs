@@ -37,7 +37,7 @@ use crate::session_end::End;
 use crate::session_records::WRITE_RETRY_EVERY;
 use crate::sync_signal::SyncSignal;
 use crate::write_room::WritePermit;
-use crate::{node, reported, reports, session_records};
+use crate::{device_labels, node, reported, reports, session_records};
 
 /// What waits for less time for its room needs no word.
 const ROOM_WAIT_UNTOLD: Duration = Duration::from_secs(10);
@@ -134,13 +134,18 @@ impl Again {
 }
 
 impl Session<'_> {
-    /// What a device says of itself. Each greeting says it again.
+    /// What a device says of itself. Each greeting says it again, and its people hear what of it is not done.
     async fn write_own(&self, device: &mut DeviceReports) {
         let Some(own) = device.take() else { return };
         let own = [own];
         let done = self.taken_for_sure(device.address(), &own).await;
         if !done.lost.is_empty() {
             device.lost();
+        }
+        let notice = device_labels::notice(&self.inner.objects, self.identity, device.newest());
+        if let Some(notice) = device.news(notice) {
+            self.answers.notice(notice);
+            self.news.notify_one();
         }
     }
 

@@ -121,6 +121,12 @@ pub(super) async fn delete(
             let admitted = objects.admission.validate(&review, &value).await?;
             check(target, options, &old)?;
             let verdict = decide(&target.kind, &value, options, objects.clock.unix_seconds())?;
+            // What is going already was told of.
+            if let Some(notes) = how.notes.as_ref().filter(|_| !old.object.header.deleting)
+                && let Some(warning) = target.kind.strategy.deletion_warning(&value)
+            {
+                notes.warn(warning);
+            }
             let mut freed = service::release(&value, target);
             freed.join(objects.admission.release(target, &value));
             (verdict, admitted, freed)

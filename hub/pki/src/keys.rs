@@ -79,8 +79,9 @@ pub enum PkiError {
     Clock(UnsetClock),
     /// The CA's time and the clock's do not meet.
     #[error(
-        "the fleet's CA in {path} is valid from {from} to {to}, and the clock shows {now}: set the clock, or start \
-         with an empty folder when it is right"
+        "the fleet's CA in {path} is valid from {from} to {to}, and the clock shows {now}: set the clock (a time service \
+         such as chrony does), then start the hub again. Only where the clock is right is the CA of no use any more; an \
+         empty folder then begins another fleet, which every device has to join anew"
     )]
     CaTime {
         /// Which.

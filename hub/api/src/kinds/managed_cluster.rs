@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - its name is none of those that are the hub's own (`what_is_the_hubs_own_is_no_clusters_name`);
 //! - who names no set is in the default one (`who_names_no_set_is_in_the_default_one`);
+//! - whoever deletes one that has joined is told that its device goes on, and what ends that
+//!   (`who_deletes_a_cluster_is_told_that_its_device_goes_on`);
 //! - it goes only when what it leaves behind is gone, so that the next one of its name begins with nothing
 //!   (`it_is_held_until_what_it_leaves_behind_is_gone`,
 //!   `a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`).
@@ -15,6 +17,8 @@ use freewheel_hub_schema::kind::{
 };
 use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
+
+use crate::conditions::CLUSTER_JOINED;
 
 use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
@@ -46,6 +50,8 @@ pub const CLUSTER_NAME_LABEL: &str = "open-cluster-management.io/cluster-name";
 
 /// Where a ManagedCluster says which key its name belongs to.
 pub const AGENT_KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
+/// Where it says which of its labels are its device's to say, those that it has joined with: keys, with commas.
+pub const DEVICE_LABELS_ANNOTATION: &str = "freewheel.dev/labels-of-device";
 
 /// Names that no cluster has: the hub's own, those of namespaces of the hub, in each of which a cluster's add-ons have
 /// rights, and those of the roles that all clusters' agents share, which would be the role of the cluster's own.
@@ -123,6 +129,18 @@ impl Strategy for Rules {
             errors.extend(check_taint(&format!("spec.taints[{i}]"), taint));
         }
         errors
+    }
+
+    /// A device is not told what to do by whom it does not know any more: it holds to what it has, as without a hub.
+    fn deletion_warning(&self, object: &Value) -> Option<String> {
+        let key = object.pointer("/metadata/annotations")?.get(AGENT_KEY_ANNOTATION)?.as_str()?;
+        let own = text(object, "/metadata/name");
+        CLUSTER_JOINED.holds(object).then(|| {
+            format!(
+                "the device {own} goes on running its pods, and keeps its data: `hub decommission {own} --key {key}` ends and \
+                 wipes it, also when its ManagedCluster is gone"
+            )
+        })
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

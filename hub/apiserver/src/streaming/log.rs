@@ -161,9 +161,12 @@ fn never_started(pod: &Value, name: &str, asked: &str) -> Option<String> {
     let is_one = !asked.is_empty() && names(pod, "ephemeralContainers").contains(&asked);
     let told = pod.pointer("/status/ephemeralContainerStatuses").and_then(Value::as_array);
     let status = told.into_iter().flatten().find(|status| status["name"] == asked);
-    let why = status.and_then(|status| status.pointer("/state/waiting/message")?.as_str());
-    let why = why.unwrap_or("ContainerCreating");
-    is_one.then(|| format!("container {asked:?} in pod {name:?} is waiting to start: {why}"))
+    let why = status.and_then(|status| status.pointer("/state/terminated/message")?.as_str());
+    let state = why.map_or_else(
+        || "is waiting to start: ContainerCreating".to_owned(),
+        |why| format!("cannot start: {why}"),
+    );
+    is_one.then(|| format!("container {asked:?} in pod {name:?} {state}"))
 }
 
 /// Refuses what cannot have a log yet, in the kubelet's words.
@@ -234,10 +237,10 @@ mod tests {
         );
         annotated["spec"]["ephemeralContainers"] = json!([{"name": "eye"}]);
         annotated["status"]["ephemeralContainerStatuses"] =
-            json!([{"name": "eye", "state": {"waiting": {"message": "there is no way"}}}]);
+            json!([{"name": "eye", "state": {"terminated": {"message": "there is no way"}}}]);
         assert_eq!(
             container(&annotated, "web", "eye").unwrap_err().message,
-            r#"container "eye" in pod "web" is waiting to start: there is no way"#
+            r#"container "eye" in pod "web" cannot start: there is no way"#
         );
     }
 

@@ -90,3 +90,33 @@ async fn an_autoscaler_is_warned_of_metrics_that_nobody_measures() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].to_str().unwrap().contains(expected), "{warnings:?}");
 }
+
+#[tokio::test]
+async fn who_deletes_a_cluster_is_told_that_its_device_goes_on() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let clusters = "/apis/cluster.open-cluster-management.io/v1/managedclusters";
+    let joined = json!({"status": {"conditions": [{
+        "type": "ManagedClusterJoined", "status": "True", "reason": "ManagedClusterJoined", "message": "",
+        "lastTransitionTime": "2026-12-01T00:00:00Z",
+    }]}});
+    for name in ["pi-7", "pi-8"] {
+        let made =
+            json!({"metadata": {"name": name, "annotations": {"freewheel.dev/agent-key": "k1"}}});
+        assert_eq!(admin.post(clusters, &made).await.code, 201);
+    }
+    let status = format!("{clusters}/pi-7/status");
+    assert_eq!(admin.patch(&status, "merge-patch+json", &joined).await.code, 200);
+    let warned = async |name: &str| {
+        let answer = admin.delete(&format!("{clusters}/{name}")).await;
+        assert_eq!(answer.code, 200, "{}", answer.text());
+        let all = answer.headers.get_all("warning").iter();
+        all.map(|text| text.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = warned("pi-7").await;
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(first[0].contains("the device pi-7 goes on running its pods"), "{first:?}");
+    assert!(first[0].contains("`hub decommission pi-7 --key k1`"), "{first:?}");
+    assert_eq!(warned("pi-7").await, [""; 0], "it is going already");
+    assert_eq!(warned("pi-8").await, [""; 0], "no device has ever been let in");
+}

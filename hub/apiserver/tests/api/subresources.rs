@@ -218,11 +218,13 @@ async fn somebody_who_looks_into_a_pod_comes_to_it_and_stays() {
     // It is told of, and keeps nobody from the logs of the others.
     let status = &seen["status"]["ephemeralContainerStatuses"][0];
     assert_eq!((&status["name"], &status["image"]), (&json!("debugger"), &json!("i")));
-    assert_eq!(status["state"]["waiting"]["message"], text);
+    // `kubectl debug -it` waits for it to run, or to have ended.
+    let end = &status["state"]["terminated"];
+    assert_eq!((&end["reason"], &end["message"]), (&json!("ContainerCannotRun"), &json!(text)));
     let log = admin.get(&format!("{PODS}/a/log?container=debugger")).await;
     assert_eq!((log.code, log.text()), (200, String::new()));
     let why = log.headers["warning"].to_str().unwrap();
-    assert!(why.contains("is waiting to start: spokes start no further containers"), "{why}");
+    assert!(why.contains("cannot start: spokes start no further containers"), "{why}");
     let before = admin.get(&format!("{PODS}/a/log?container=debugger&previous=true")).await;
     assert_eq!(before.code, 400, "{}", before.text());
     // By this door nothing else changes.

@@ -1,9 +1,17 @@
 //! Forgets Events after an hour.
 //!
+//! An Event ends by the wall clock, and somebody may set that. etcd counts leases by a clock that nobody sets, and so
+//! kube-apiserver's Events know nothing of it; here nothing goes for a clock that was wrong for a while.
+//!
 //! Guarantees:
 //! - each goes an hour after it last happened (`the_last_time_counts`), also one that is said to happen in the future
-//!   (`what_is_of_the_future_is_not_kept_for_it`).
+//!   (`what_is_of_the_future_is_not_kept_for_it`);
+//! - one that was made while the clock was ahead goes an hour after it was seen first
+//!   (`an_event_of_a_clock_that_was_ahead_goes_an_hour_after_it_is_seen`);
+//! - what seems old when a hub starts stays for some minutes, in which its clock may be set
+//!   (`what_seems_old_when_a_hub_starts_stays_for_a_while`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,38 +21,73 @@ use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::engine::client::{everywhere, kind};
 use crate::engine::{Client, Controller, Error};
 
 /// How long an Event is kept after it last happened (kube-apiserver's `--event-ttl`).
 pub const EVENT_TTL: Duration = Duration::from_secs(3600);
+/// For so long after its own start a hub forgets none: a machine without a clock of its own has the time from the network,
+/// when that is up.
+const START_GRACE: Duration = Duration::from_secs(600);
 
 /// The controller.
 pub struct Expiry {
     client: Client,
     events: Arc<Kind>,
+    /// When this hub began, whatever its clock said.
+    started: Instant,
+    /// Those that were made later than now, each with the moment at which it goes.
+    of_the_future: Mutex<BTreeMap<Key, Instant>>,
 }
 
 impl Expiry {
     /// Deletes through this client.
     pub fn new(client: Client) -> Result<Self, Error> {
-        Ok(Self { client, events: kind("", "v1", "events")? })
+        let (started, of_the_future) = (Instant::now(), Mutex::default());
+        Ok(Self { client, events: kind("", "v1", "events")?, started, of_the_future })
     }
+
+    /// How long an Event stays, by what it says of itself and by how long it has been known here.
+    fn stays(&self, key: &Key, event: &Value) -> Duration {
+        let left = match life(event, self.client.clock.now()) {
+            Life::Left(left) => left,
+            Life::OfTheFuture => {
+                let now = Instant::now();
+                let mut known = self.of_the_future.lock();
+                let end = *known.entry(key.clone()).or_insert(now + EVENT_TTL);
+                end.saturating_duration_since(now)
+            }
+        };
+        left.max(START_GRACE.saturating_sub(self.started.elapsed()))
+    }
+}
+
+/// What an Event says of how old it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    /// It has so much left.
+    Left(Duration),
+    /// It was made later than now: the clock was ahead then.
+    OfTheFuture,
 }
 
 /// How much life an Event has left. What carries no time that can be read dies at once: it would stay
 /// for ever.
-fn life_left(event: &Value, now: Timestamp) -> Duration {
+fn life(event: &Value, now: Timestamp) -> Life {
     let read = |time: &Value| time.as_str()?.parse::<Timestamp>().ok();
     let told = [&event["lastTimestamp"], &event["series"]["lastObservedTime"], &event["eventTime"]];
     // Whoever writes an Event may write any time; of when it was made the hub's own clock has told.
-    let told = told.into_iter().filter_map(read).filter(|told| *told <= now);
-    let last = told.chain(read(&event["metadata"]["creationTimestamp"])).max();
-    let Some(last) = last else { return Duration::ZERO };
+    let told = told.into_iter().filter_map(read);
+    let made = read(&event["metadata"]["creationTimestamp"]);
+    let Some(last) = told.chain(made).filter(|time| *time <= now).max() else {
+        return if made.is_some() { Life::OfTheFuture } else { Life::Left(Duration::ZERO) };
+    };
     let age = Duration::try_from(now.duration_since(last)).unwrap_or_default();
-    EVENT_TTL.saturating_sub(age)
+    Life::Left(EVENT_TTL.saturating_sub(age))
 }
 
 #[async_trait]
@@ -64,9 +107,12 @@ impl Controller for Expiry {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(stored) = self.client.snapshot().get(key) else { return Ok(None) };
+        let Some(stored) = self.client.snapshot().get(key) else {
+            self.of_the_future.lock().remove(key);
+            return Ok(None);
+        };
         let value = stored.object.value().map_err(Error::api("read an Event"))?;
-        let left = life_left(&value, self.client.clock.now());
+        let left = self.stays(key, &value);
         if !left.is_zero() {
             return Ok(Some(left + Duration::from_secs(1)));
         }
@@ -75,6 +121,7 @@ impl Controller for Expiry {
             .delete(&self.events, key, uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an old Event"))?;
+        self.of_the_future.lock().remove(key);
         Ok(None)
     }
 }
@@ -89,10 +136,10 @@ mod tests {
         let now: Timestamp = "2026-01-01T02:00:00Z".parse().unwrap();
         let event = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
             "lastTimestamp": "2026-01-01T01:30:00Z"});
-        assert_eq!(life_left(&event, now), Duration::from_secs(1800));
+        assert_eq!(life(&event, now), Life::Left(Duration::from_secs(1800)));
         let old = json!({"metadata": {"creationTimestamp": "2026-01-01T00:59:00Z"}});
-        assert_eq!(life_left(&old, now), Duration::ZERO);
-        assert_eq!(life_left(&json!({}), now), Duration::ZERO);
+        assert_eq!(life(&old, now), Life::Left(Duration::ZERO));
+        assert_eq!(life(&json!({}), now), Life::Left(Duration::ZERO));
     }
 
     #[test]
@@ -102,9 +149,13 @@ mod tests {
             json!({"metadata": {"creationTimestamp": made}, "lastTimestamp": "9999-12-30T22:00:00Z",
                 "eventTime": "2040-01-01T00:00:00.000000Z"})
         };
-        assert_eq!(life_left(&event("2026-01-01T01:30:00Z"), now), Duration::from_secs(1800));
-        assert_eq!(life_left(&event("2026-01-01T00:30:00Z"), now), Duration::ZERO);
-        // The hub's own clock was set back: no longer than a life at a time.
-        assert_eq!(life_left(&event("2026-01-02T00:00:00Z"), now), EVENT_TTL);
+        let half = Life::Left(Duration::from_secs(1800));
+        assert_eq!(life(&event("2026-01-01T01:30:00Z"), now), half);
+        assert_eq!(life(&event("2026-01-01T00:30:00Z"), now), Life::Left(Duration::ZERO));
+        // The hub's own clock was set back.
+        let mut ahead = event("2026-01-02T00:00:00Z");
+        assert_eq!(life(&ahead, now), Life::OfTheFuture);
+        ahead["lastTimestamp"] = json!("2026-01-01T01:30:00Z");
+        assert_eq!(life(&ahead, now), half, "it has happened again since");
     }
 }

@@ -35,6 +35,11 @@ fn config(name: &str, rest: Value) -> Value {
     config
 }
 
+fn message<'a>(object: &'a Value, kind: &str) -> &'a str {
+    let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
+    all.find(|it| it["type"] == kind).and_then(|it| it["message"].as_str()).unwrap_or_default()
+}
+
 /// A hub with a spoke whose namespaces are there.
 pub async fn hub() -> Hub {
     let hub = Hub::with_spokes(&["pi-1"]).await;
@@ -371,9 +376,12 @@ async fn a_work_goes_after_what_it_owns() {
                 .is_some_and(|it| it["metadata"]["deletionTimestamp"].is_string())
     })
     .await;
-    hub.eventually("it says so", |s| {
+    hub.eventually("it says so, and what holds it", |s| {
         let work = work_of(s, "pi-1", "a");
-        condition(&work, "Deleting") == "True" && reason(&work, "Deleting") == "WorkDeleting"
+        let held = "configmaps default/held waits for its finalizers (example.com/hold)";
+        condition(&work, "Deleting") == "True"
+            && reason(&work, "Deleting") == "WorkDeleting"
+            && message(&work, "Deleting") == format!("ManifestWork is being deleted: {held}")
     })
     .await;
     hub.change("pi-1", "configmaps", "default", "held", |it| {
@@ -387,6 +395,59 @@ async fn a_work_goes_after_what_it_owns() {
     let snapshot = hub.snapshot();
     assert_eq!((value(&*snapshot, "left"), value(&*snapshot, "kept")), (json!("1"), json!("1")));
     assert!(get(&*snapshot, "pi-1", "configmaps", "default", "held").is_none());
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_holds_an_object_that_a_work_no_longer_names_is_told() {
+    let hub = hub().await;
+    let mut held = map("held", "1");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    hub.create("root", "manifestworks", "pi-1", work("a", &[held, map("b", "1")], json!({}))).await;
+    hub.eventually("it is applied", |s| condition(&work_of(s, "pi-1", "a"), "Applied") == "True")
+        .await;
+    hub.change("root", "manifestworks", "pi-1", "a", |it| {
+        it["spec"]["workload"]["manifests"] = json!([map("b", "2")]);
+    })
+    .await;
+    hub.eventually("it says what is there still, and why", |s| {
+        let work = work_of(s, "pi-1", "a");
+        let held = "configmaps default/held waits for its finalizers (example.com/hold)";
+        let said = format!("not all that it no longer names is removed: {held}");
+        message(&work, "Applied").ends_with(&said) && value(s, "b") == "2"
+    })
+    .await;
+    hub.change("pi-1", "configmaps", "default", "held", |it| {
+        it["metadata"]["finalizers"] = json!([]);
+    })
+    .await;
+    hub.eventually("and no more, when it is gone", |s| {
+        !message(&work_of(s, "pi-1", "a"), "Applied").contains("held")
+    })
+    .await;
+    hub.stop().await;
+}
+
+/// Upstream calls it a race, and means it so: each work is as good as the other.
+#[tokio::test(start_paused = true)]
+async fn works_that_name_one_object_are_both_applied_and_the_last_one_keeps_it() {
+    let hub = hub().await;
+    for (name, value) in [("one", "1"), ("two", "2")] {
+        hub.create("root", "manifestworks", "pi-1", work(name, &[map("a", value)], json!({})))
+            .await;
+    }
+    let owners = |s: &dyn Snapshot| {
+        let shared = get(s, "pi-1", "configmaps", "default", "a").unwrap_or_default();
+        shared["metadata"]["ownerReferences"].as_array().map_or(0, Vec::len)
+    };
+    hub.eventually("both are applied", |s| {
+        let is_applied = |name| condition(&work_of(s, "pi-1", name), "Applied") == "True";
+        owners(s) == 2 && is_applied("one") && is_applied("two")
+    })
+    .await;
+    hub.delete("manifestworks", "pi-1", "two", Propagation::Background).await;
+    hub.eventually("it is the other's alone", |s| owners(s) == 1 && value(s, "a") == "1").await;
+    assert!(work_of(&*hub.snapshot(), "pi-1", "two").is_null(), "nothing held it");
     hub.stop().await;
 }
 

@@ -302,3 +302,51 @@ async fn a_device_tells_of_its_own_nodes_and_of_no_other() {
     assert!(events().len() <= 2 * 64, "{} events", events().len());
     assert!(events().iter().all(|(_, event)| event["involvedObject"]["name"] == "pi-7"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_whose_clock_was_never_set_is_told_of() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let own = ClusterName::try_from("pi-7").unwrap();
+    let namespace =
+        ObjectRef { cluster: own.clone(), ..place(("", "v1", "namespaces"), "", "default") };
+    let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    hub.objects.create(&WriteOptions::default(), &namespace, value).await.unwrap();
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let with = |troubles: &[&str]| {
+        let pressure = troubles.iter().map(|trouble| (*trouble).to_owned()).collect();
+        vec![Report::Node(NodeStatusV1 { pressure, ..node() })]
+    };
+    let says = |cluster: &ClusterName, trouble: &str| {
+        let place =
+            ObjectRef { cluster: cluster.clone(), ..place(("", "v1", "nodes"), "", "pi-7") };
+        let node = hub.objects.get(&place).ok()?.object.value().unwrap();
+        let conditions = node["status"]["conditions"].as_array()?.clone();
+        let one = conditions.into_iter().find(|it| it["type"] == trouble)?;
+        one["status"].as_str().map(str::to_owned)
+    };
+    let told = || {
+        let resource = freewheel_hub_schema::object::Resource::new("", "events");
+        let scope = Scope { resource, cluster: None, namespace: None };
+        let snapshot = hub.objects.store().snapshot();
+        let events = snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap());
+        events.filter(|it| it["reason"] == "ClockIsNotSet").count()
+    };
+    let (clock, realms) = ("ClockUnsynchronized", [ClusterName::root(), own]);
+    say(&mut session, 1, with(&[clock])).await;
+    for realm in &realms {
+        let is_said = || says(realm, clock).as_deref() == Some("True");
+        eventually("it is said", is_said).await;
+    }
+    eventually("and told", || told() == 2).await;
+    // It is wrong still, when something else is.
+    say(&mut session, 2, with(&[clock, "LedgerDamaged"])).await;
+    let is_said = || says(&realms[1], "LedgerDamaged").as_deref() == Some("True");
+    eventually("that is said, too", is_said).await;
+    say(&mut session, 3, with(&[])).await;
+    for realm in &realms {
+        let is_over = || says(realm, clock).as_deref() == Some("False");
+        eventually("it is over", is_over).await;
+    }
+    assert_eq!(told(), 2, "once on each Node");
+}

@@ -14,6 +14,7 @@ mod events;
 mod figures;
 mod identity;
 mod inherited;
+mod labels;
 mod mute;
 mod orders;
 mod pace;

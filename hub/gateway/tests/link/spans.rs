@@ -21,3 +21,22 @@ async fn what_is_logged_of_a_session_says_which_it_is() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_again_and_again_is_logged_once_a_minute() {
+    let said = Said::begin();
+    let hub = Hub::new(true).await;
+    let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    hub.accept("pi-7", false).await;
+    for _ in 0..50 {
+        let certificate = CertificateDer::from(accepted.certificate.clone());
+        let link = hub.connect(ALPN_SESSION, Some(certificate));
+        let mut session = greet(&*link, hello("pi-7")).await;
+        assert_eq!(heard(&mut session).await, HubToSpoke::Goodbye(Reason::NotAccepted));
+        link.close(code::STOPPING, "later");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let lines = said.lines("a session was ended");
+    let warned = lines.iter().filter(|line| line.contains(" WARN ")).count();
+    assert_eq!((lines.len(), warned), (50, 2), "{lines:?}");
+}

@@ -98,6 +98,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// What who deletes an object is told beside the answer, once: what goes on without it.
+    fn deletion_warning(&self, _object: &Value) -> Option<String> {
+        None
+    }
+
     /// Values of fields that field selectors may name, beside metadata.name and metadata.namespace.
     fn selectable_fields(&self, _object: &Value) -> BTreeMap<String, String> {
         BTreeMap::new()

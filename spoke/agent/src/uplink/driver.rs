@@ -4,6 +4,8 @@
 //! - why the hub turns this spoke away is heard in its words, also before there is a session
 //!   (`who_is_turned_away_before_it_has_greeted_says_why`), and who shares its identity with another device stands back
 //!   (`who_shares_its_identity_stands_back_and_says_why`);
+//! - who is turned away until somebody does something asks less and less often, however long it was in session before
+//!   (`who_is_turned_away_asks_less_and_less_often_from_the_start`);
 //! - a device that has taken another's place greets as that (`who_has_another_name_greets_by_it`);
 //! - a stream that breaks with its connection is no message that cannot be read
 //!   (`a_session_that_breaks_off_is_no_breach_of_the_protocol`, `a_hub_that_breaks_the_protocol_is_left`).
@@ -15,7 +17,7 @@ use std::time::Duration;
 use freewheel_link::backoff::Backoff;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
-    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub,
+    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1,
 };
 use freewheel_link::part::Parts;
 use freewheel_link::plan::Kind;
@@ -86,6 +88,11 @@ const fn is_refusal(reason: &Reason) -> bool {
             | Reason::Decommissioned(_)
             | Reason::Renamed(_)
     )
+}
+
+/// Whether nothing that this device does helps, nor a hub that is back in a moment: somebody has to do something there.
+const fn waits_for_people(reason: &Reason) -> bool {
+    matches!(reason, Reason::NotAccepted | Reason::Unknown | Reason::NotYou(_) | Reason::Replaced)
 }
 
 impl End {
@@ -163,6 +170,7 @@ impl Driver {
                 End::Left(Reason::Cloned) => {
                     DUPLICATE_RETRY_AFTER + duplicate.wait(None, &mut self.rng)
                 }
+                End::Left(reason) if waits_for_people(reason) => backoff.wait(None, &mut self.rng),
                 _ => backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng),
             };
             debug!(seconds = wait.as_secs_f32(), "next try");
@@ -308,21 +316,17 @@ impl Driver {
                 None => continue,
                 Some(Effect::Left(reason)) => return Err(End::Left(reason)),
                 Some(Effect::Welcome(welcome)) => {
-                    Span::current().record("epoch", welcome.epoch);
-                    info!("in session with the hub");
-                    self.dial.welcomed(&welcome);
-                    let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-                    {
-                        let mut state = self.shared.state.lock();
-                        (state.up, state.number) = (Some(Instant::now()), Some(number));
-                    }
-                    self.shared.link.send_replace(Some(link.clone()));
+                    let number = self.is_up(&welcome, link);
                     let told = Input::ReportsTaken(welcome.durable_reports);
                     inputs.send(told).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(Some(number))
                 }
                 Some(Effect::Now(now)) => {
                     self.dial.hub_time_is(now);
+                    continue;
+                }
+                Some(Effect::Notice(text)) => {
+                    warn!(text, "the hub has something to say to the people of this device");
                     continue;
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
@@ -343,6 +347,20 @@ impl Driver {
             };
             inputs.send(input).await.map_err(|_| End::NoAgent)?;
         }
+    }
+
+    /// The session is up; its number.
+    fn is_up(&self, welcome: &WelcomeV1, link: &Arc<dyn Transport>) -> u64 {
+        Span::current().record("epoch", welcome.epoch);
+        info!("in session with the hub");
+        self.dial.welcomed(welcome);
+        let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        {
+            let mut state = self.shared.state.lock();
+            (state.up, state.number) = (Some(Instant::now()), Some(number));
+        }
+        self.shared.link.send_replace(Some(link.clone()));
+        number
     }
 
     /// What the agent says, on its way to the hub.

@@ -349,6 +349,33 @@ async fn a_hub_that_was_there_a_moment_ago_is_looked_for_often_and_later_once_a_
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_turned_away_asks_less_and_less_often_from_the_start() {
+    let (first_hub, first) = memory_transport::pair();
+    let (hubs, mut links): (Vec<_>, Vec<_>) = (0..100).map(|_| memory_transport::pair()).unzip();
+    links.push(first);
+    let mut bench = start(links);
+    let served = welcome(&first_hub).await;
+    up(&mut bench).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for hub in hubs {
+        tokio::spawn(async move {
+            let Ok(stream) = hub.accept().await else { return };
+            let mut send = stream.send;
+            frame::write(&mut send, &HubToSpoke::Goodbye(Reason::NotAccepted)).await.unwrap();
+            hub.closed().await;
+        });
+    }
+    drop(served);
+    first_hub.close(0, "gone");
+    assert!(matches!(input(&mut bench).await, Input::Connected(None)));
+    bench.dials.times.lock().clear();
+    tokio::time::sleep(Duration::from_secs(110)).await;
+    let tries = bench.dials.times.lock().len();
+    assert!((3..20).contains(&tries), "{tries} in 110 s");
+    assert!(bench.dials.refused.lock().iter().all(|reason| *reason == Reason::NotAccepted));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hub_that_is_heard_no_more_is_told_so_and_left_before_it_is_called_ready_for_long() {
     let (hub, spoke) = memory_transport::pair();
     let mut bench = start(vec![spoke.clone()]);

@@ -47,12 +47,19 @@ pub enum CannotExec {
 
 /// A command that runs; it is killed when this is dropped.
 pub struct Executing {
+    program: String,
     output: LogSink,
     exit: oneshot::Receiver<Exit>,
     _wanted: DropGuard,
 }
 
 impl Executing {
+    /// What the container's own program is called.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// What it has written since; `None` when it has ended and said all.
     pub async fn output(&self) -> Option<Vec<(Source, Bytes)>> {
         self.output.taken().await
@@ -92,6 +99,7 @@ impl Runtime {
             return Err(CannotExec::NoProgram);
         }
         let place = container.commands.take(of).ok_or(CannotExec::TooMany)?;
+        let program = container.start.args.first().cloned().unwrap_or_default();
         let output = LogSink::of(container.memory.account().clone());
         let shutdown = Arc::new(Shutdown::default());
         let command = Arc::new(container.beside(args, stdin, (&shutdown, &output)));
@@ -113,7 +121,7 @@ impl Runtime {
             drop((place, container));
         };
         self.control.spawn(self.supervisors.track_future(supervised));
-        Ok(Executing { output, exit, _wanted: wanted.drop_guard() })
+        Ok(Executing { program, output, exit, _wanted: wanted.drop_guard() })
     }
 }
 

@@ -82,18 +82,22 @@ pub(crate) fn check_change(new: &Value, old: &Value) -> Vec<FieldError> {
     wrong.collect()
 }
 
-/// Says of each that is not told of yet how it is: it waits, for good. Devices know of none, so nobody else says so,
-/// and who waits for one (`kubectl debug`) reads why.
+/// What runtimes end with that cannot start a container, and kubelet tells.
+const CANNOT_RUN: (&str, i32) = ("ContainerCannotRun", 128);
+
+/// Says of each that is not told of yet how it is: it has ended, as it could not start. Devices know of none, so nobody
+/// else says so; who waits for one to run or to end (`kubectl debug -it`) goes on, and reads why.
 pub(crate) fn put_statuses(pod: &mut Value) {
     let old = list(pod, "/status/ephemeralContainerStatuses");
     let told: BTreeSet<&str> = old.iter().map(|one| text(one, "/name")).collect();
     let mut statuses = old.to_vec();
     let all = list(pod, "/spec/ephemeralContainers").iter();
+    let (reason, code) = CANNOT_RUN;
     let untold = all.filter(|one| !told.contains(text(one, "/name"))).map(|one| {
         json!({
             "name": text(one, "/name"), "image": text(one, "/image"), "imageID": "",
             "ready": false, "restartCount": 0, "lastState": {},
-            "state": {"waiting": {"reason": "UnsupportedField", "message": NO_MORE_CONTAINERS}},
+            "state": {"terminated": {"exitCode": code, "reason": reason, "message": NO_MORE_CONTAINERS}},
         })
     });
     statuses.extend(untold);
@@ -156,7 +160,11 @@ mod tests {
             let told = &pod["status"]["ephemeralContainerStatuses"];
             assert_eq!((told.as_array().unwrap().len(), &told[0]), (2, &ended));
             assert_eq!((&told[1]["name"], &told[1]["image"]), (&json!("b"), &json!("j")));
-            assert_eq!(told[1]["state"]["waiting"]["message"], NO_MORE_CONTAINERS);
+            let end = &told[1]["state"]["terminated"];
+            assert_eq!(
+                (&end["message"], &end["exitCode"]),
+                (&json!(NO_MORE_CONTAINERS), &json!(128))
+            );
         }
     }
 

@@ -19,6 +19,7 @@ use super::asked::Asked;
 use super::executor::{Account, NotAllowed, TRY_AGAIN};
 use super::fault::Fault;
 use super::ignored::to_apply;
+use super::leaving::Leaving;
 use super::manifest::{put_owner, strip};
 use super::result::{ManifestStatuses, OneResult, Outcome, There, Unfinished, Version};
 use super::{LOOK_EVERY, ROUND_MAX, SET_RIGHT_EVERY, Works};
@@ -85,14 +86,15 @@ impl Works {
             self.set_right.lock().insert(stored.key.clone(), (of, Instant::now()));
         }
         let noted = if complete {
-            Ok(false)
+            Ok(Leaving::Gone)
         } else {
             self.note_applied(client, &cluster, &owner, &results).await
         };
-        let pending = !matches!(noted, Ok(false));
+        let pending = !matches!(noted, Ok(Leaving::Gone));
         let missed = !is_whole && is_overtaken(client, &results);
         let look_again = look_again(&results, (pending, missed), turn);
-        Ok(Some(Outcome { results, complete, left: noted.err(), look_again }))
+        let (left, held) = Leaving::apart(noted);
+        Ok(Some(Outcome { results, complete, left, held, look_again }))
     }
 
     /// How long what others changed stays as it is: it was set right just now.

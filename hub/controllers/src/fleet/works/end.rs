@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::fault::FAULT_BYTES_MAX;
+use super::leaving::{Going, Leaving};
 use super::manifest::put_owner;
 use super::result::OneResult;
 use super::{FINALIZER, ROUND_MAX, Works};
@@ -77,14 +78,14 @@ impl Works {
         noted.map(drop).map_err(Error::api("write the status of an AppliedManifestWork"))
     }
 
-    /// Writes down what is applied now, and removes what is not any more. Whether some of that is still going.
+    /// Writes down what is applied now, and removes what is not any more. Whether all of that is gone.
     pub(super) async fn note_applied(
         &self,
         client: &Client,
         cluster: &ClusterName,
         owner: &Arc<Stored>,
         results: &[OneResult],
-    ) -> Result<bool, Error> {
+    ) -> Result<Leaving, Error> {
         let mut now: Vec<Value> = results.iter().filter_map(item).collect();
         let record = owner.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
         let before = record["status"]["appliedResources"].as_array().cloned().unwrap_or_default();
@@ -92,7 +93,7 @@ impl Works {
         let unknown = results.iter().any(|it| it.target.is_none());
         let named: HashMap<[String; 4], &OneResult> =
             results.iter().filter_map(|it| Some((place(&resource(it)?), it))).collect();
-        let (mut gone, mut pending, mut faults) = (Vec::new(), Vec::new(), Going::default());
+        let (mut gone, mut pending, mut going) = (Vec::new(), Vec::new(), Going::default());
         for old in before {
             match named.get(&place(&old)).map(|it| it.fault.is_some()) {
                 Some(true) => now.push(old),
@@ -103,7 +104,7 @@ impl Works {
         let began = Instant::now();
         for old in from_anywhere(&gone, client.clock.now()) {
             let waits = unknown || ROUND_MAX <= began.elapsed();
-            if waits || faults.going(self.remove(client, cluster, old, owner).await) {
+            if waits || going.is_there(self.remove(client, cluster, old, owner).await) {
                 pending.push(old.clone());
             }
         }
@@ -119,30 +120,29 @@ impl Works {
         };
         let noted = client.modify_this(&self.applied, owner, Some("status"), change).await;
         noted.map_err(Error::api("write the status of an AppliedManifestWork"))?;
-        faults.0.end()?;
-        Ok(is_pending)
+        going.end(is_pending)
     }
 
-    /// Removes one object that a record owns, if nobody else of its kind does. Whether it is still going.
+    /// Removes one object that a record owns, if nobody else of its kind does; the object, where it is there still.
     async fn remove(
         &self,
         client: &Client,
         cluster: &ClusterName,
         item: &Value,
         owner: &Stored,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Arc<Stored>>, Error> {
         let text = |field: &str| item[field].as_str().unwrap_or_default();
         let registry = client.registry(cluster);
         let view = View::find(&registry, text("group"), text("version"), text("resource"));
         let Some(View { stored: kind, .. }) = view.filter(View::takes_writes) else {
-            return Ok(false);
+            return Ok(None);
         };
         let key = key_of(&kind, cluster, text("namespace"), text("name"));
-        let Some(there) = client.snapshot().get(&key) else { return Ok(false) };
+        let Some(there) = client.snapshot().get(&key) else { return Ok(None) };
         let header = &there.object.header;
         let own = &owner.object.header.uid;
         if !header.owners.iter().any(|it| it.uid == *own) {
-            return Ok(false);
+            return Ok(None);
         }
         if header.owners.iter().any(|it| it.uid != *own && it.kind == self.applied.kind()) {
             let let_go = |mut value: Value| {
@@ -151,24 +151,24 @@ impl Works {
             };
             let left = client.modify_this(&kind, &there, None, let_go).await;
             let doing = "leave an object to another work";
-            return done_or_gone(left).map(|()| false).map_err(Error::api(doing));
+            return done_or_gone(left).map(|()| None).map_err(Error::api(doing));
         }
         if header.uid.as_str() != text("uid") {
-            return Ok(false);
+            return Ok(None);
         }
         if !header.deleting {
             let deleted = client.delete(&kind, &key, &header.uid, Propagation::Background).await;
             deleted.map_err(Error::api("delete what a work no longer names"))?;
         }
-        Ok(client.snapshot().get(&key).is_some())
+        Ok(client.snapshot().get(&key))
     }
 
-    /// Removes what a record owns, and then the record. Whether it is gone.
-    async fn clear(&self, cluster: &ClusterName, work: &str) -> Result<bool, Error> {
+    /// Removes what a record owns, and then the record.
+    async fn clear(&self, cluster: &ClusterName, work: &str) -> Result<Leaving, Error> {
         let key = self.applied_key(cluster, work);
-        let Some(record) = self.client.snapshot().get(&key) else { return Ok(true) };
+        let Some(record) = self.client.snapshot().get(&key) else { return Ok(Leaving::Gone) };
         let object = record.object.value().map_err(Error::api("read an AppliedManifestWork"))?;
-        let (mut pending, mut faults) = (false, Going::default());
+        let (mut pending, mut going) = (false, Going::default());
         let began = Instant::now();
         let all = object["status"]["appliedResources"].as_array().map_or(&[][..], Vec::as_slice);
         for item in from_anywhere(all, self.client.clock.now()) {
@@ -177,11 +177,11 @@ impl Works {
                 pending = true;
                 break;
             }
-            pending |= faults.going(self.remove(&self.client, cluster, item, &record).await);
+            pending |= going.is_there(self.remove(&self.client, cluster, item, &record).await);
         }
-        faults.0.end()?;
-        if pending {
-            return Ok(false);
+        let leaving = going.end(pending)?;
+        if leaving != Leaving::Gone {
+            return Ok(leaving);
         }
         let uid = &record.object.header.uid;
         let deleted = self.client.delete(&self.applied, &key, uid, Propagation::Background).await;
@@ -193,7 +193,8 @@ impl Works {
             Ok(value)
         };
         let freed = self.client.modify_this(&self.applied, &record, None, free).await;
-        done_or_gone(freed).map(|()| true).map_err(Error::api("let an AppliedManifestWork go"))
+        let done = done_or_gone(freed).map(|()| Leaving::Gone);
+        done.map_err(Error::api("let an AppliedManifestWork go"))
     }
 
     /// A work that is to go: after what it owns, as long as its cluster is there.
@@ -206,13 +207,14 @@ impl Works {
             // Who cannot be left behind is not removed either.
             let cleared = match self.orphan(cluster, work).await {
                 Ok(true) => self.clear(cluster, &work.key.name).await,
-                Ok(false) => Ok(false),
+                Ok(false) => Ok(Leaving::Held(None)),
                 Err(error) => Err(error),
             };
-            if !matches!(cleared, Ok(true)) {
-                self.say_deleting(work, cleared.as_ref().err()).await?;
-                cleared?;
-                return Ok(Some(GOING_EVERY));
+            if !matches!(cleared, Ok(Leaving::Gone)) {
+                let (fault, held) = Leaving::apart(cleared);
+                let why = fault.as_ref().map(Error::chain).or(held);
+                self.say_deleting(work, why.as_deref()).await?;
+                return fault.map_or(Ok(Some(GOING_EVERY)), Err);
             }
         }
         let free = |mut value: Value| {
@@ -226,11 +228,11 @@ impl Works {
     }
 
     /// It waits for what it owns, and for what stands in the way of that.
-    async fn say_deleting(&self, work: &Stored, fault: Option<&Error>) -> Result<(), Error> {
+    async fn say_deleting(&self, work: &Stored, why: Option<&str>) -> Result<(), Error> {
         let mut text = "ManifestWork is being deleted".to_owned();
-        if let Some(fault) = fault {
+        if let Some(why) = why {
             text.push_str(": ");
-            text.push_str(&fault.chain());
+            text.push_str(why);
         }
         let message = &text[..text.floor_char_boundary(FAULT_BYTES_MAX)];
         let observed = Some(work.object.header.generation);
@@ -313,8 +315,8 @@ impl Works {
         if !record.object.header.deleting && left.is_positive() {
             return Ok(Some(Duration::try_from(left).unwrap_or_default()));
         }
-        let gone = self.clear(cluster, work).await?;
-        Ok((!gone).then_some(GOING_EVERY))
+        let leaving = self.clear(cluster, work).await?;
+        Ok((leaving != Leaving::Gone).then_some(GOING_EVERY))
     }
 
     /// A work that is complete goes when its time is over. Something: it goes, or stays until then.
@@ -344,23 +346,6 @@ impl Works {
             self.client.delete(&self.works, &stored.key, uid, Propagation::Background).await;
         deleted.map_err(Error::api("delete a ManifestWork that is complete"))?;
         Ok(Some(None))
-    }
-}
-
-/// What stood in the way of some, while the others went.
-#[derive(Default)]
-struct Going(Faults);
-
-impl Going {
-    /// Whether one is still there.
-    fn going(&mut self, outcome: Result<bool, Error>) -> bool {
-        match outcome {
-            Ok(going) => going,
-            Err(error) => {
-                self.0.note(Err(error));
-                true
-            }
-        }
     }
 }
 

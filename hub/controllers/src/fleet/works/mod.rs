@@ -24,7 +24,8 @@
 //!   also what an unfinished round has applied (`what_a_long_round_has_applied_goes_with_the_rest`);
 //! - a work goes after what it owns, and leaves what it orphans (`a_work_goes_after_what_it_owns`);
 //! - what cannot be removed is told of, and holds up nothing else
-//!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`);
+//!   (`what_cannot_be_removed_is_told_and_holds_up_nothing_else`), and so is what waits for a finalizer
+//!   (`a_work_goes_after_what_it_owns`, `what_holds_an_object_that_a_work_no_longer_names_is_told`);
 //! - of a work with an executor only what that account may do itself is applied
 //!   (`an_executor_applies_what_it_may_and_nothing_else`, `an_executor_gives_away_nothing_by_another_way`);
 //! - a manifest is written as its kind is stored, and as nothing else (`a_manifest_is_written_as_its_kind_is_stored`,
@@ -38,6 +39,7 @@ mod end;
 mod executor;
 mod fault;
 mod ignored;
+mod leaving;
 mod manifest;
 mod result;
 mod status;
@@ -164,8 +166,9 @@ impl Works {
             return Ok(Some(Duration::ZERO));
         };
         let (look_again, left) = (outcome.look_again, outcome.left.take());
+        let still_there = left.as_ref().map(Error::chain).or(outcome.held.take());
         let has_faults = outcome.results.iter().any(|it| it.fault.is_some());
-        self.write_status(stored, &work, outcome, left.as_ref()).await?;
+        self.write_status(stored, &work, outcome, still_there.as_deref()).await?;
         if let Some(left) = left {
             return Err(Error::Left { left: Box::new(left), look_again });
         }

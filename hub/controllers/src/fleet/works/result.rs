@@ -98,6 +98,8 @@ pub(super) struct Outcome {
     pub complete: bool,
     /// Why what the work no longer names could not be removed, or not be written down.
     pub left: Option<Error>,
+    /// What holds the rest of that, as far as that was seen.
+    pub held: Option<String>,
     pub look_again: Option<Duration>,
 }
 

@@ -49,7 +49,7 @@ impl Works {
         stored: &Arc<Stored>,
         work: &Arc<Work>,
         outcome: Outcome,
-        left: Option<&Error>,
+        still_there: Option<&str>,
     ) -> Result<(), Error> {
         let complete = outcome.complete;
         let seen = if outcome.results.len() <= INLINE_MANIFESTS_MAX && !work.has_rules() {
@@ -67,8 +67,8 @@ impl Works {
         let (generation, now) = (stored.object.header.generation, rfc3339(self.client.clock.now()));
         let change = |mut value: Value| {
             put_what_fits(&mut value, &seen, generation, &now);
-            if let Some(left) = left {
-                tell_left(&mut value["status"]["conditions"], left);
+            if let Some(why) = still_there {
+                tell_left(&mut value["status"]["conditions"], why);
             }
             Ok(value)
         };
@@ -78,11 +78,11 @@ impl Works {
 }
 
 /// That what the work no longer names is still there, and why, beside what is said of its manifests.
-fn tell_left(list: &mut Value, why: &Error) {
+fn tell_left(list: &mut Value, why: &str) {
     let mut all = list.as_array_mut().into_iter().flatten();
     let Some(applied) = all.find(|it| it["type"] == "Applied") else { return };
     let said = applied["message"].as_str().unwrap_or_default();
-    let mut text = format!("{said}; not all that it no longer names is removed: {}", why.chain());
+    let mut text = format!("{said}; not all that it no longer names is removed: {why}");
     text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
     applied["message"] = json!(text);
 }
