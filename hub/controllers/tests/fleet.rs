@@ -24,6 +24,7 @@ mod managed_namespaces;
 #[path = "fleet/multicluster_decisions.rs"]
 mod multicluster_decisions;
 mod placements;
+mod plans;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
 mod work_sets;

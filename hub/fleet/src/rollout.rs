@@ -18,6 +18,7 @@
 mod strategy;
 #[cfg(test)]
 mod upstream_tests;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 pub use strategy::{MandatoryGroup, NotAStrategy, Settings, Strategy};
 use strategy::{amount, time};
+pub use waves::{WAVES_MAX, Wave, Waves, waves};
 
 /// Clusters of one decision group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

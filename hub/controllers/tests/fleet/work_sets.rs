@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::hub::{Hub, condition, get, kind, reason};
 
 /// The clusters whose works of a set have this value, and which value each has.
-fn given(s: &dyn Snapshot, set: &str) -> Vec<(String, String)> {
+pub(super) fn given(s: &dyn Snapshot, set: &str) -> Vec<(String, String)> {
     let resource = kind("manifestworks").storage().clone();
     let scope = freewheel_hub_store::Scope { resource, cluster: None, namespace: None };
     let mut all: Vec<(String, String)> = s
@@ -38,7 +38,7 @@ fn template(value: &str) -> Value {
 }
 
 /// A hub whose clusters' namespaces are there, with a placement of all of them.
-async fn hub(spokes: &[&str]) -> Hub {
+pub(super) async fn hub(spokes: &[&str]) -> Hub {
     let hub = Hub::with_spokes(spokes).await;
     hub.eventually("namespaces stand", |s| {
         spokes.iter().all(|spoke| {

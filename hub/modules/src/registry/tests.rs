@@ -255,6 +255,17 @@ async fn a_handler_is_known_by_the_build_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn what_a_module_takes_and_asks_for_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let bytes = module("app").len() as u64;
+    push(&modules, "app", "v1", module("app")).await;
+    let facts = modules.facts("app:v1").await.unwrap();
+    assert_eq!((facts.bytes, facts.imports), (bytes, Some([].into())));
+    assert_eq!(modules.facts("other:v1").await, None);
+}
+
+#[tokio::test]
 async fn the_catalog_comes_in_pages() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());

@@ -21,13 +21,14 @@ mod given;
 mod names;
 mod status;
 mod summary;
+mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_fleet::rollout::{Group, Progress, Stage, Strategy, next};
+use freewheel_hub_fleet::rollout::Group;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
@@ -42,11 +43,11 @@ use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error, Faults, Throttle};
 use crate::index::{
-    IndexTerm, Indexes, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkCondition, WorkEntry, WorkFacts,
-    spec_digest,
+    IndexTerm, Indexes, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkEntry, spec_digest,
 };
 use names::{is_cut, label, may_be_cut, work_name};
 use summary::{RolledOut, Summary};
+pub(super) use view::PlacementView;
 
 const FINALIZER: &str = "work.open-cluster-management.io/manifest-work-cleanup";
 /// Works of which is read what is new before others get a turn.
@@ -77,7 +78,8 @@ impl WorkSets {
         })
     }
 
-    fn works_of(&self, set: &Key) -> Vec<Arc<WorkEntry>> {
+    /// All works of a set.
+    pub(super) fn works_of(&self, set: &Key) -> Vec<Arc<WorkEntry>> {
         let (root, label) = (ClusterName::root(), label(set));
         self.indexes.works.find(IndexTerm::Label(&root, "", WORK_SET_LABEL, &label))
     }
@@ -125,25 +127,12 @@ impl WorkSets {
     ) -> RolledOut {
         let placement = reference["name"].as_str().unwrap_or_default();
         let template = spec_digest(&object["spec"]["manifestWorkTemplate"]);
-        let chosen: BTreeSet<&str> =
-            groups.iter().flat_map(|group| &group.clusters).map(String::as_str).collect();
-        let own = works.iter().filter(|work| work.facts().placement == placement);
-        let (kept, gone): (Vec<&WorkEntry>, Vec<&WorkEntry>) =
-            own.map(|work| &**work).partition(|work| chosen.contains(work.cluster()));
-        for work in gone {
+        let view = PlacementView::of(placement, template, groups, works);
+        for work in &view.gone {
             faults.note(self.delete(work).await);
         }
-        let as_wanted: Vec<&WorkEntry> =
-            kept.iter().filter(|work| work.facts().spec == template).copied().collect();
-        let progress: BTreeMap<String, Progress> = as_wanted
-            .iter()
-            .map(|work| (work.cluster().to_owned(), progress(work.facts())))
-            .collect();
-        let summary = Summary::of(placement, groups, &kept, &as_wanted, &progress);
-        let now = self.client.clock.now();
-        let step = Strategy::read(&reference["rolloutStrategy"])
-            .and_then(|strategy| next(&strategy, groups, &progress, now));
-        let step = match step {
+        let summary = Summary::of(&view);
+        let step = match view.next(&reference["rolloutStrategy"], self.client.clock.now()) {
             Ok(step) => step,
             Err(wrong) => return RolledOut { summary, look_again: None, wrong: Some(wrong) },
         };
@@ -244,39 +233,10 @@ impl WorkSets {
     }
 
     /// Whom a Placement chooses.
-    fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
+    pub(super) fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
         let of = (&*self.client.snapshot(), &*self.placements);
         let chosen = choice(of, &self.indexes, (namespace, placement));
         chosen.map_err(Error::api("read a Placement"))
-    }
-}
-
-/// How far a work is that is as wanted, as it says itself.
-fn progress(work: &WorkFacts) -> Progress {
-    let of = |kind: &str| work.condition(kind);
-    let seen = |it: &&WorkCondition| it.observed == Some(work.generation);
-    // What it says may be so for long: of what it was given now it is so since then.
-    let since = |it: &WorkCondition| it.since.max(work.given);
-    let to_apply = Progress { stage: Stage::ToApply, since: None };
-    let applied = of("Applied").filter(seen).filter(|it| it.holds);
-    if applied.is_none() || of("Degraded").is_some_and(|it| !seen(&it)) {
-        return to_apply;
-    }
-    let degraded = of("Degraded").filter(|it| it.holds);
-    match (of("Progressing"), degraded) {
-        (Some(it), _) if !seen(&it) => to_apply,
-        (Some(it), _) if it.fails => Progress { stage: Stage::Succeeded, since: since(it) },
-        (Some(_), Some(it)) => Progress { stage: Stage::Failed, since: since(it) },
-        (Some(it), None) => Progress { stage: Stage::Progressing, since: since(it) },
-        (None, _) => {
-            let there = of("Available").filter(seen);
-            let stage = if there.is_some_and(|it| it.holds) {
-                Stage::Succeeded
-            } else {
-                Stage::Progressing
-            };
-            Progress { stage, since: there.map_or(work.given, since) }
-        }
     }
 }
 
@@ -332,41 +292,5 @@ impl Controller for WorkSets {
             return Ok(None);
         }
         self.sync(&set, &object).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::index::GIVEN_ANNOTATION;
-
-    #[test]
-    fn a_work_says_how_far_it_is() {
-        let work = |conditions: &[(&str, &str, i64)]| {
-            let one = |(kind, status, observed): &(&str, &str, i64)| json!({"type": kind, "status": status, "observedGeneration": observed, "lastTransitionTime": "2026-01-01T00:00:00Z"});
-            json!({"metadata": {"generation": 2}, "status": {"conditions": conditions.iter().map(one).collect::<Vec<_>>()}})
-        };
-        for (conditions, expected) in [
-            (&[][..], Stage::ToApply),
-            (&[("Applied", "True", 1)], Stage::ToApply),
-            (&[("Applied", "False", 2)], Stage::ToApply),
-            (&[("Applied", "True", 2)], Stage::Progressing),
-            (&[("Applied", "True", 2), ("Available", "True", 2)], Stage::Succeeded),
-            (&[("Applied", "True", 2), ("Progressing", "True", 1)], Stage::ToApply),
-            (&[("Applied", "True", 2), ("Progressing", "True", 2)], Stage::Progressing),
-            (
-                &[("Applied", "True", 2), ("Progressing", "True", 2), ("Degraded", "True", 2)],
-                Stage::Failed,
-            ),
-            (&[("Applied", "True", 2), ("Progressing", "False", 2)], Stage::Succeeded),
-        ] {
-            let facts = WorkFacts::read(&work(conditions));
-            assert_eq!(progress(&facts).stage, expected, "{conditions:?}");
-        }
-        let mut given = work(&[("Applied", "True", 2), ("Available", "True", 2)]);
-        let since = |work: &Value| progress(&WorkFacts::read(work)).since.unwrap().to_string();
-        assert_eq!(since(&given), "2026-01-01T00:00:00Z");
-        given["metadata"]["annotations"][GIVEN_ANNOTATION] = json!("2026-01-08T00:00:00Z");
-        assert_eq!(since(&given), "2026-01-08T00:00:00Z", "it was there before, with another spec");
     }
 }

@@ -1,11 +1,10 @@
 //! What is counted of a set's works.
 
-use std::collections::BTreeMap;
-
-use freewheel_hub_fleet::rollout::{Group, NotAStrategy, Progress, Stage};
+use freewheel_hub_fleet::rollout::{NotAStrategy, Stage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::view::PlacementView;
 use crate::index::WorkEntry;
 
 /// What was done for one placement of a set.
@@ -36,13 +35,8 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub fn of(
-        placement: &str,
-        groups: &[Group],
-        kept: &[&WorkEntry],
-        as_wanted: &[&WorkEntry],
-        progress: &BTreeMap<String, Progress>,
-    ) -> Self {
+    pub fn of(view: &PlacementView<'_>) -> Self {
+        let PlacementView { placement, groups, kept, as_wanted, progress, .. } = view;
         let says = |kind: &str| {
             let holds = |work: &&&WorkEntry| {
                 work.facts().condition(kind).is_some_and(|condition| condition.holds)
@@ -50,7 +44,7 @@ impl Summary {
             as_wanted.iter().filter(holds).count()
         };
         Self {
-            placement: placement.to_owned(),
+            placement: (*placement).to_owned(),
             groups: groups.len(),
             desired: groups.iter().map(|group| group.clusters.len()).sum(),
             total: kept.len(),
