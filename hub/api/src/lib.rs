@@ -12,6 +12,7 @@
 //! pod_security  how safe pods have to be, as labels of their namespace ask for it
 //! policy_typing  what the expressions of a ValidatingAdmissionPolicy say of objects that cannot be said of them
 //! quota      what an object counts for in a ResourceQuota
+//! rollout_annotations  what annotations of a ManifestWorkReplicaSet say of its rollout
 //! scale      how many replicas a workload is to have, wherever its kind keeps that
 //! streams    how a request reaches a spoke, as a trait
 //! time_zone  which time zones there are
@@ -29,6 +30,7 @@ pub mod pins;
 pub mod pod_security;
 pub mod policy_typing;
 pub mod quota;
+pub mod rollout_annotations;
 pub mod scale;
 pub mod streams;
 pub mod time_zone;

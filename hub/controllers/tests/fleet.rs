@@ -25,6 +25,7 @@ mod managed_namespaces;
 mod multicluster_decisions;
 mod placements;
 mod plans;
+mod rollbacks;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
 mod work_sets;

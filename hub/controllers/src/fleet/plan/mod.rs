@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use freewheel_hub_api::rollout_annotations::RolloutControl;
 use freewheel_hub_objects::{Actor, Claims, Objects, Person, Plugin, Refusal, Review};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_link::digest::Digest;
@@ -110,6 +111,10 @@ impl RolloutPlans {
         let left: Vec<String> = left.map(|work| work.cluster().to_owned()).collect();
         if !left.is_empty() {
             plan.of("their placement is named no more, their works go", &left);
+        }
+        if RolloutControl::of(object).paused {
+            plan.lines
+                .say("the rollout is paused: nobody new is given anything until it is resumed");
         }
         for reference in refs {
             let placement = reference["name"].as_str().unwrap_or_default();

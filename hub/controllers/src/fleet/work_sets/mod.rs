@@ -15,10 +15,15 @@
 //! - a cluster that is silent keeps it when the Placement is replaced, unless the old decisions were collected before
 //!   the new one is looked at: nobody knows of it then, as upstream
 //!   (`a_placement_that_is_replaced_keeps_who_is_silent`);
-//! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
+//! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`);
+//! - where it is asked for, what fails in a later wave goes back in all, whenever the hub ends
+//!   (`what_fails_in_a_later_wave_goes_back_in_all`), and nobody new is begun with while it rests
+//!   (`a_paused_rollout_begins_with_nobody_new`).
 
 mod given;
+mod kept;
 mod names;
+mod phase;
 mod status;
 mod summary;
 mod view;
@@ -28,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::rollout_annotations::RolloutControl;
 use freewheel_hub_fleet::rollout::Group;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::kind::Kind;
@@ -45,7 +51,9 @@ use crate::engine::{Client, Controller, Error, Faults, Throttle};
 use crate::index::{
     IndexTerm, Indexes, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkEntry, spec_digest,
 };
+use kept::Kept;
 use names::{is_cut, label, may_be_cut, work_name};
+use phase::{KeptTemplate, Phase, Told};
 use summary::{RolledOut, Summary};
 pub(super) use view::PlacementView;
 
@@ -62,6 +70,17 @@ pub struct WorkSets {
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
     throttle: Throttle,
+}
+
+/// A set as it is looked at once.
+struct Look<'a> {
+    set: &'a Arc<Stored>,
+    object: &'a Value,
+    template: &'a Value,
+    phase: Phase,
+    kept: Option<Kept>,
+    /// What clusters get back, where they do.
+    back: Option<Value>,
 }
 
 impl WorkSets {
@@ -101,6 +120,7 @@ impl WorkSets {
             // Each that goes brings it here.
             return Ok(None);
         }
+        Kept::forget(&self.client, &set.key).await?;
         let free = |mut value: Value| {
             if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
                 list.retain(|it| it != FINALIZER);
@@ -119,41 +139,46 @@ impl WorkSets {
     /// One placement of a set: what is given to whom now.
     async fn roll_out(
         &self,
-        set: &Arc<Stored>,
-        object: &Value,
+        look: &Look<'_>,
         reference: &Value,
         (groups, works): (&[Group], &[Arc<WorkEntry>]),
         faults: &mut Faults,
     ) -> RolledOut {
         let placement = reference["name"].as_str().unwrap_or_default();
-        let template = spec_digest(&object["spec"]["manifestWorkTemplate"]);
-        let view = PlacementView::of(placement, template, groups, works);
+        let view = PlacementView::of(placement, spec_digest(look.template), groups, works);
         for work in &view.gone {
             faults.note(self.delete(work).await);
         }
-        let summary = Summary::of(&view);
+        let mut out = RolledOut::of(Summary::of(&view));
         let step = match view.next(&reference["rolloutStrategy"], self.client.clock.now()) {
             Ok(step) => step,
-            Err(wrong) => return RolledOut { summary, look_again: None, wrong: Some(wrong) },
+            Err(wrong) => return RolledOut { wrong: Some(wrong), ..out },
         };
-        for cluster in step.to_apply() {
+        let (spec, clusters): (&Value, BTreeSet<&str>) = match (look.phase, &look.back) {
+            (Phase::Forward, _) => (look.template, step.to_apply().collect()),
+            (Phase::Back, Some(before)) => (before, view.to_take_back()),
+            (Phase::Paused, _) | (Phase::Back, None) => (look.template, BTreeSet::new()),
+        };
+        for cluster in clusters {
             // One that resists holds up no other.
-            faults.note(self.give(set, object, placement, cluster).await);
+            faults.note(self.give(look, spec, (placement, cluster)).await);
         }
-        RolledOut { summary, look_again: step.look_again, wrong: None }
+        out.failed = view.failed(&step);
+        out.is_over = view.is_over(&step);
+        out.look_again = step.look_again;
+        out
     }
 
     async fn give(
         &self,
-        set: &Arc<Stored>,
-        object: &Value,
-        placement: &str,
-        cluster: &str,
+        look: &Look<'_>,
+        spec: &Value,
+        (placement, cluster): (&str, &str),
     ) -> Result<(), Error> {
+        let set = look.set;
         let name = work_name(&set.key, placement);
         let key = key_of(&self.works, &ClusterName::root(), cluster, &name);
-        let labels = &object["metadata"]["labels"];
-        let spec = &object["spec"]["manifestWorkTemplate"];
+        let labels = &look.object["metadata"]["labels"];
         let now = rfc3339(self.client.clock.now());
         let change = |old: Option<Value>| {
             let mut value = old.unwrap_or_else(|| json!({"metadata": {}}));
@@ -168,6 +193,45 @@ impl WorkSets {
         let client = self.client.while_there(set);
         let given = client.create_or_modify(&self.works, &key, change).await;
         given.map(drop).map_err(Error::api("write a ManifestWork of a set"))
+    }
+
+    fn look<'a>(&self, set: &'a Arc<Stored>, object: &'a Value) -> Result<Look<'a>, Error> {
+        let (phase, kept) = (Phase::of(object), Kept::of(&*self.client.snapshot(), set));
+        let back = kept.as_ref().filter(|_| phase == Phase::Back).map(Kept::template);
+        let template = &object["spec"]["manifestWorkTemplate"];
+        Ok(Look { set, object, template, phase, kept, back: back.transpose()? })
+    }
+
+    /// What is kept and what is said, when all of a set's placements were looked at.
+    async fn conclude(
+        &self,
+        look: &Look<'_>,
+        all: &[RolledOut],
+        faults: &mut Faults,
+    ) -> Result<(), Error> {
+        let digest = spec_digest(look.template);
+        let is_asked_for = RolloutControl::of(look.object).rollback.is_some();
+        let kept = look.kept.as_ref();
+        let is_over = all.iter().all(|one| one.is_over) && look.phase != Phase::Back;
+        let has_clusters = all.iter().any(|one| 0 < one.summary.desired);
+        let is_new = is_over && has_clusters && kept.is_none_or(|kept| !kept.is(digest));
+        if is_asked_for && is_new {
+            faults.note(Kept::put(&self.client, look.set, look.template).await);
+        } else if !is_asked_for && kept.is_some() && look.phase != Phase::Back {
+            faults.note(Kept::forget(&self.client, &look.set.key).await);
+        }
+        let kept = match kept {
+            None => KeptTemplate::None,
+            Some(kept) if kept.is(digest) => KeptTemplate::Same,
+            Some(_) => KeptTemplate::Earlier,
+        };
+        let failed: BTreeSet<String> = all.iter().flat_map(|one| &one.failed).cloned().collect();
+        let told = Told::of(look.object, kept, &failed);
+        if let Some((reason, message)) = told.news(look.object) {
+            let (recorder, name) = (&self.client.recorder, self.client.name());
+            recorder.warning(&self.sets, look.set, name, reason, message);
+        }
+        self.write_status(look.set, all, &told).await
     }
 
     async fn sync(&self, set: &Arc<Stored>, object: &Value) -> Result<Option<Duration>, Error> {
@@ -189,6 +253,7 @@ impl WorkSets {
         for left in works.iter().filter(|work| !named(work)) {
             faults.note(self.delete(left).await);
         }
+        let look = self.look(set, object)?;
         let (mut all, mut later) = (Vec::new(), None);
         let mut is_known = true;
         for reference in &refs {
@@ -196,7 +261,7 @@ impl WorkSets {
             match self.choice(&set.key.namespace, placement)? {
                 Choice::Groups(groups) => {
                     let given = (&*groups, &*works);
-                    let one = self.roll_out(set, object, reference, given, &mut faults).await;
+                    let one = self.roll_out(&look, reference, given, &mut faults).await;
                     later = later.into_iter().chain(one.look_again).min();
                     all.push(one);
                 }
@@ -210,7 +275,7 @@ impl WorkSets {
             }
         }
         if is_known {
-            self.write_status(set, &all).await?;
+            self.conclude(&look, &all, &mut faults).await?;
         }
         faults.end()?;
         let now = self.client.clock.now();

@@ -1,5 +1,7 @@
 //! What is counted of a set's works.
 
+use std::collections::BTreeSet;
+
 use freewheel_hub_fleet::rollout::{NotAStrategy, Stage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,6 +16,18 @@ pub(super) struct RolledOut {
     pub look_again: Option<Timestamp>,
     /// Why nothing new is given to anybody.
     pub wrong: Option<NotAStrategy>,
+    /// Who has failed, where that is more than may.
+    pub failed: BTreeSet<String>,
+    /// All have it and are well with it.
+    pub is_over: bool,
+}
+
+impl RolledOut {
+    /// Of works of which so much is known.
+    pub fn of(summary: Summary) -> Self {
+        let failed = BTreeSet::new();
+        Self { summary, look_again: None, wrong: None, failed, is_over: false }
+    }
 }
 
 /// What is counted of one placement's works.

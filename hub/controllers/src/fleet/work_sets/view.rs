@@ -58,6 +58,34 @@ impl<'a> PlacementView<'a> {
         next(&Strategy::read(strategy)?, self.groups, &self.progress, now)
     }
 
+    /// Who has failed, where that is more than may.
+    pub fn failed(&self, step: &Step) -> BTreeSet<String> {
+        if !step.breached {
+            return BTreeSet::new();
+        }
+        let has_failed = |stage: Stage| matches!(stage, Stage::Failed | Stage::TimedOut);
+        let failed = self.progress.iter().filter(|(_, it)| has_failed(it.stage));
+        failed.map(|(cluster, _)| cluster).chain(&step.timed_out).cloned().collect()
+    }
+
+    /// Whether all that are chosen are well with what is wanted, and have been for as long as they are to be.
+    pub fn is_over(&self, step: &Step) -> bool {
+        let mut chosen = self.groups.iter().flat_map(|group| &group.clusters);
+        let is_well = |cluster: &String| {
+            self.progress.get(cluster).is_some_and(|it| it.stage == Stage::Succeeded)
+        };
+        step.rolling.is_empty() && chosen.all(is_well)
+    }
+
+    /// Who goes back when a rollout is aborted: who has what was wanted; and who has nothing yet, to whom that would never
+    /// be given.
+    pub fn to_take_back(&self) -> BTreeSet<&str> {
+        let has: BTreeSet<&str> = self.kept.iter().map(|work| work.cluster()).collect();
+        let chosen = self.groups.iter().flat_map(|group| &group.clusters).map(String::as_str);
+        let without = chosen.filter(|cluster| !has.contains(cluster));
+        self.as_wanted.iter().map(|work| work.cluster()).chain(without).collect()
+    }
+
     /// What will be, if all goes well.
     pub fn waves(&self, strategy: &Value, now: Timestamp) -> Result<Waves, NotAStrategy> {
         waves(&Strategy::read(strategy)?, self.groups, &self.progress, now)
