@@ -207,6 +207,9 @@ conditions! {
     /// Nobody new is given the template, for its user says so.
     SET_ROLLOUT_PAUSED =
         of_meta("ManifestWorkReplicaSet", "RolloutPaused", ConditionOwner::WorkSets);
+    /// Whose turn it is waits for a maintenance window.
+    SET_ROLLOUT_WAITING =
+        of_meta("ManifestWorkReplicaSet", "RolloutWaiting", ConditionOwner::WorkSets);
     /// What is given is there.
     SET_WORKS_APPLIED =
         of_meta("ManifestWorkReplicaSet", "ManifestworkApplied", ConditionOwner::WorkSets);

@@ -8,6 +8,7 @@
 //! device_orders  what devices are to do at their next contact: wipe, take another's name
 //! http_annotations  how a pod's annotations say that it serves HTTP
 //! images     what an `image:` stands for, as a trait
+//! maintenance_window  when a cluster may be given something new
 //! pins       what it stood for when it was looked up
 //! pod_security  how safe pods have to be, as labels of their namespace ask for it
 //! policy_typing  what the expressions of a ValidatingAdmissionPolicy say of objects that cannot be said of them
@@ -26,6 +27,7 @@ pub mod disruption;
 pub mod http_annotations;
 pub mod images;
 pub mod kinds;
+pub mod maintenance_window;
 pub mod pins;
 pub mod pod_security;
 pub mod policy_typing;

@@ -26,6 +26,7 @@ mod multicluster_decisions;
 mod placements;
 mod plans;
 mod rollbacks;
+mod windows;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
 mod work_sets;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
+use crate::maintenance_window;
 
 /// Seconds between two signs of life when the spec does not say.
 pub const DEFAULT_LEASE_SECONDS: i64 = 60;
@@ -122,6 +123,7 @@ impl Strategy for Rules {
         for (i, taint) in list(object, "/spec/taints").iter().enumerate() {
             errors.extend(check_taint(&format!("spec.taints[{i}]"), taint));
         }
+        errors.extend(maintenance_window::check(object));
         errors
     }
 

@@ -128,6 +128,12 @@ impl RolloutPlans {
                     let digest = spec_digest(template);
                     let view = PlacementView::of(placement, digest, &groups, &works);
                     self.of_modules(&view, template, plan).await;
+                    let closed = self.sets.closed(object, &view).clusters;
+                    if !closed.is_empty() {
+                        let closed: Vec<String> = closed.into_iter().collect();
+                        let text = format!("placement {placement}, wait for a maintenance window");
+                        plan.of(&text, &closed);
+                    }
                     plan.of_rollout(&view, &reference["rolloutStrategy"], &self.clock);
                 }
                 Choice::Unsettled => {

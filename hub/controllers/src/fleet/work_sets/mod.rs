@@ -18,7 +18,8 @@
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`);
 //! - where it is asked for, what fails in a later wave goes back in all, whenever the hub ends
 //!   (`what_fails_in_a_later_wave_goes_back_in_all`), and nobody new is begun with while it rests
-//!   (`a_paused_rollout_begins_with_nobody_new`).
+//!   (`a_paused_rollout_begins_with_nobody_new`), or with who has a maintenance window before that opens
+//!   (`a_cluster_waits_for_its_maintenance_window`).
 
 mod given;
 mod kept;
@@ -27,6 +28,7 @@ mod phase;
 mod status;
 mod summary;
 mod view;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -69,6 +71,7 @@ pub struct WorkSets {
     works: Arc<Kind>,
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
+    clusters: Arc<Kind>,
     throttle: Throttle,
 }
 
@@ -93,6 +96,7 @@ impl WorkSets {
             works: kind(WORK_GROUP, "v1", "manifestworks")?,
             placements: kind(CLUSTER_GROUP, "v1beta1", "placements")?,
             decisions: kind(CLUSTER_GROUP, "v1beta1", "placementdecisions")?,
+            clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
             throttle: Throttle::default(),
         })
     }
@@ -150,7 +154,8 @@ impl WorkSets {
             faults.note(self.delete(work).await);
         }
         let mut out = RolledOut::of(Summary::of(&view));
-        let step = match view.next(&reference["rolloutStrategy"], self.client.clock.now()) {
+        let (now, closed) = (self.client.clock.now(), self.closed(look.object, &view));
+        let step = match view.next(&reference["rolloutStrategy"], &closed.clusters, now) {
             Ok(step) => step,
             Err(wrong) => return RolledOut { wrong: Some(wrong), ..out },
         };
@@ -166,6 +171,10 @@ impl WorkSets {
         out.failed = view.failed(&step);
         out.is_over = view.is_over(&step);
         out.look_again = step.look_again;
+        if look.phase == Phase::Forward && !step.waiting.is_empty() {
+            out.look_again = out.look_again.into_iter().chain(closed.look_again(now)).min();
+            (out.waiting, out.opens) = (step.waiting, closed.opens);
+        }
         out
     }
 
@@ -226,7 +235,9 @@ impl WorkSets {
             Some(_) => KeptTemplate::Earlier,
         };
         let failed: BTreeSet<String> = all.iter().flat_map(|one| &one.failed).cloned().collect();
-        let told = Told::of(look.object, kept, &failed);
+        let waiting: BTreeSet<String> = all.iter().flat_map(|one| &one.waiting).cloned().collect();
+        let opens = all.iter().filter_map(|one| one.opens).min();
+        let told = Told::of(look.object, kept, &failed).of_waiting(&waiting, opens);
         if let Some((reason, message)) = told.news(look.object) {
             let (recorder, name) = (&self.client.recorder, self.client.name());
             recorder.warning(&self.sets, look.set, name, reason, message);

@@ -15,10 +15,13 @@
 use std::collections::BTreeSet;
 
 use freewheel_hub_api::conditions::{
-    Condition, ConditionStatus, SET_ROLLOUT_ABORTED, SET_ROLLOUT_PAUSED,
+    Condition, ConditionStatus, SET_ROLLOUT_ABORTED, SET_ROLLOUT_PAUSED, SET_ROLLOUT_WAITING,
 };
 use freewheel_hub_api::rollout_annotations::{ABORT, PAUSED, Rollback, RolloutControl};
+use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::engine::clock::rfc3339;
 
 /// Clusters that are named as having failed.
 const NAMED_MAX: usize = 10;
@@ -83,6 +86,7 @@ pub(super) struct Told {
     /// What was said is said on.
     stays: bool,
     paused: Option<Condition<'static>>,
+    waiting: Option<Condition<'static>>,
 }
 
 impl Told {
@@ -129,6 +133,21 @@ impl Told {
         Self { aborted: Some(Condition { observed: generation(set), ..said }), ..told }
     }
 
+    /// The same, where these clusters wait for their maintenance windows, the first of which opens then.
+    pub fn of_waiting(self, clusters: &BTreeSet<String>, opens: Option<Timestamp>) -> Self {
+        if clusters.is_empty() {
+            return self;
+        }
+        let when = opens.map(|at| format!("; the next one opens at {}", rfc3339(at)));
+        let message = format!(
+            "wait for their maintenance window, or to be heard of in it: {}{}",
+            listed(clusters),
+            when.unwrap_or_default()
+        );
+        let said = Condition::new(&SET_ROLLOUT_WAITING, true, "MaintenanceWindow", message);
+        Self { waiting: Some(said), ..self }
+    }
+
     /// What of it is new to a set: reason and message of an event.
     pub fn news(&self, set: &Value) -> Option<(&'static str, String)> {
         let said = self.aborted.as_ref()?;
@@ -156,6 +175,12 @@ impl Told {
                 said.put(conditions, now);
             }
             None => SET_ROLLOUT_PAUSED.remove(conditions),
+        }
+        match &self.waiting {
+            Some(said) => {
+                said.put(conditions, now);
+            }
+            None => SET_ROLLOUT_WAITING.remove(conditions),
         }
     }
 }
@@ -246,6 +271,22 @@ mod tests {
         let mut done = set(json!({"freewheel.dev/abort-rollout": "4"}));
         let told = Told::of(&done, KeptTemplate::Same, &BTreeSet::new());
         assert_eq!(said(&mut done, &told), pair("False", "AlreadyComplete"));
+    }
+
+    #[test]
+    fn who_waits_is_said_and_until_when() {
+        let mut set = set(json!({}));
+        let none = BTreeSet::new();
+        let told = || Told::of(&automatic(), KeptTemplate::None, &none);
+        let opens = "2026-01-03T02:00:00Z".parse().ok();
+        told().of_waiting(&failed(), opens).put(&mut set["status"]["conditions"], "t");
+        let said = SET_ROLLOUT_WAITING.find(&set).unwrap();
+        assert_eq!(
+            said["message"],
+            "wait for their maintenance window, or to be heard of in it: pi-2; the next one opens at 2026-01-03T02:00:00Z"
+        );
+        told().of_waiting(&none, None).put(&mut set["status"]["conditions"], "t");
+        assert!(SET_ROLLOUT_WAITING.find(&set).is_none());
     }
 
     #[test]

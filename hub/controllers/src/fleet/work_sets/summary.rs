@@ -20,13 +20,18 @@ pub(super) struct RolledOut {
     pub failed: BTreeSet<String>,
     /// All have it and are well with it.
     pub is_over: bool,
+    /// Whose turn it is, and who are not to be begun with now.
+    pub waiting: BTreeSet<String>,
+    /// When the first of their windows opens.
+    pub opens: Option<Timestamp>,
 }
 
 impl RolledOut {
     /// Of works of which so much is known.
     pub fn of(summary: Summary) -> Self {
-        let failed = BTreeSet::new();
-        Self { summary, look_again: None, wrong: None, failed, is_over: false }
+        let (failed, waiting) = (BTreeSet::new(), BTreeSet::new());
+        let (look_again, wrong, opens) = (None, None, None);
+        Self { summary, look_again, wrong, failed, is_over: false, waiting, opens }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freewheel_hub_fleet::rollout::{
-    Group, NotAStrategy, Progress, Stage, Step, Strategy, Waves, next, waves,
+    Group, NotAStrategy, Progress, Stage, Step, Strategy, Waves, next_open, waves,
 };
 use freewheel_link::digest::Digest;
 use jiff::Timestamp;
@@ -53,9 +53,21 @@ impl<'a> PlacementView<'a> {
         Self { placement, groups, gone, kept, as_wanted, progress }
     }
 
-    /// What is to be done next, with this `rolloutStrategy`.
-    pub fn next(&self, strategy: &Value, now: Timestamp) -> Result<Step, NotAStrategy> {
-        next(&Strategy::read(strategy)?, self.groups, &self.progress, now)
+    /// Clusters that are chosen and have nothing of what is wanted.
+    pub fn not_begun(&self) -> impl Iterator<Item = &str> {
+        let chosen = self.groups.iter().flat_map(|group| &group.clusters);
+        chosen.filter(|cluster| !self.progress.contains_key(*cluster)).map(String::as_str)
+    }
+
+    /// What is to be done next, with this `rolloutStrategy`, where these are not to be begun with now.
+    pub fn next(
+        &self,
+        strategy: &Value,
+        closed: &BTreeSet<String>,
+        now: Timestamp,
+    ) -> Result<Step, NotAStrategy> {
+        let strategy = Strategy::read(strategy)?;
+        next_open(&strategy, self.groups, (&self.progress, closed), now)
     }
 
     /// Who has failed, where that is more than may.
