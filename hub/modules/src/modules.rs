@@ -107,6 +107,8 @@ pub(crate) struct Inner {
     troubles: Mutex<BTreeMap<Job, (Instant, Arc<CompileError>)>>,
     /// Artifacts whose bytes were looked at in this life of the hub.
     whole: tokio::sync::Mutex<BTreeSet<PathBuf>>,
+    /// What modules import that were asked for.
+    pub(crate) imports: Mutex<BTreeMap<Digest, BTreeSet<String>>>,
 }
 
 /// What comes out of a compilation, for all who wait for it.
@@ -158,6 +160,7 @@ impl Modules {
             queue: CompileQueue::new(),
             troubles: Mutex::default(),
             whole: tokio::sync::Mutex::default(),
+            imports: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

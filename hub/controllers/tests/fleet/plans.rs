@@ -51,8 +51,10 @@ fn template(image: &str) -> Value {
 }
 
 fn set(strategy: Value) -> Value {
-    json!({"metadata": {"name": "web"}, "spec": {"manifestWorkTemplate": template("web:1"),
-        "placementRefs": [{"name": "all", "rolloutStrategy": strategy}]}})
+    let mut reference = json!({"name": "all"});
+    reference["rolloutStrategy"] = strategy;
+    json!({"metadata": {"name": "web"}, "spec": {
+        "manifestWorkTemplate": template("web:1"), "placementRefs": [reference]}})
 }
 
 async fn hub() -> Hub {

@@ -14,9 +14,9 @@ fn site(s: &dyn Snapshot) -> Value {
     get(s, "root", "manifestworkreplicasets", "default", "site").unwrap_or_default()
 }
 
-async fn annotate(hub: &Hub, key: &str, value: Value) {
+async fn annotate(hub: &Hub, key: &str, value: &str) {
     hub.change("root", "manifestworkreplicasets", "default", "site", |it| {
-        it["metadata"]["annotations"][key] = value.clone();
+        it["metadata"]["annotations"][key] = json!(value);
     })
     .await;
 }
@@ -29,7 +29,7 @@ async fn ask_for(hub: &Hub, value: &str) {
 }
 
 /// One cluster after the other, each with a minute for it.
-fn one_by_one(value: &str, rollback: Value) -> Value {
+fn one_by_one(value: &str, rollback: &str) -> Value {
     let one = json!({"type": "Progressive",
         "progressive": {"maxConcurrency": 1, "progressDeadline": "60s"}});
     let mut set = set(value, one, "Background");
@@ -48,7 +48,7 @@ async fn gets(hub: &Hub, cluster: &str, value: &str) {
 /// A hub whose clusters all have the first template, and are well with it.
 async fn complete(rollback: &str) -> Hub {
     let hub = hub(&SPOKES).await;
-    let set = one_by_one("1", json!(rollback));
+    let set = one_by_one("1", rollback);
     hub.create("root", "manifestworkreplicasets", "default", set).await;
     for spoke in SPOKES {
         gets(&hub, spoke, "1").await;
@@ -100,7 +100,7 @@ async fn what_fails_in_a_later_wave_goes_back_in_all() {
 #[tokio::test(start_paused = true)]
 async fn a_first_rollout_that_fails_has_nothing_to_go_back_to() {
     let hub = hub(&SPOKES).await;
-    let set = one_by_one("1", json!("Automatic"));
+    let set = one_by_one("1", "Automatic");
     hub.create("root", "manifestworkreplicasets", "default", set).await;
     hub.eventually("that is said", |s| {
         let set = site(s);
@@ -122,7 +122,7 @@ async fn who_aborts_a_rollout_gets_back_what_all_had() {
     assert_eq!(given(&*s, "site")[0].1, "2", "nobody is asked to go back");
     assert_eq!(condition(&site(&*s), "RolloutAborted"), "");
     let generation = site(&*s)["metadata"]["generation"].to_string();
-    annotate(&hub, "freewheel.dev/abort-rollout", json!(generation)).await;
+    annotate(&hub, "freewheel.dev/abort-rollout", &generation).await;
     let all = SPOKES.map(|spoke| (spoke, "1"));
     hub.eventually("all have the first one again", |s| {
         given(s, "site") == pairs(&all) && reason(&site(s), "RolloutAborted") == "Aborted"
@@ -136,13 +136,13 @@ async fn who_aborts_a_rollout_gets_back_what_all_had() {
 #[tokio::test(start_paused = true)]
 async fn a_paused_rollout_begins_with_nobody_new() {
     let hub = complete("Manual").await;
-    annotate(&hub, "freewheel.dev/rollout-paused", json!("true")).await;
+    annotate(&hub, "freewheel.dev/rollout-paused", "true").await;
     ask_for(&hub, "2").await;
     hub.eventually("it rests", |s| condition(&site(s), "RolloutPaused") == "True").await;
     tokio::time::sleep(Duration::from_secs(600)).await;
     let all = SPOKES.map(|spoke| (spoke, "1"));
     assert_eq!(given(&*hub.snapshot(), "site"), pairs(&all));
-    annotate(&hub, "freewheel.dev/rollout-paused", json!("false")).await;
+    annotate(&hub, "freewheel.dev/rollout-paused", "false").await;
     hub.eventually("it goes on", |s| {
         given(s, "site")[0].1 == "2" && condition(&site(s), "RolloutPaused").is_empty()
     })

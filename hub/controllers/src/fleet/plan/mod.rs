@@ -43,6 +43,11 @@ use lines::{Lines, count, listed};
 pub use modules::{ModuleFacts, ModuleLookup};
 use modules::{difference, images, look_up};
 
+/// Placements of a set that are planned, each of which is a choice from all clusters.
+const PLACEMENTS_MAX: usize = 16;
+/// Different works that clusters of a placement may have, each of which is read.
+const WORKS_MAX: usize = 16;
+
 /// Tells whoever writes in a dry run what would be done.
 pub struct RolloutPlans {
     placements: Placements,
@@ -116,7 +121,11 @@ impl RolloutPlans {
             plan.lines
                 .say("the rollout is paused: nobody new is given anything until it is resumed");
         }
-        for reference in refs {
+        if PLACEMENTS_MAX < refs.len() {
+            let more = count(refs.len() - PLACEMENTS_MAX, "placement");
+            plan.lines.say(&format!("{more} beyond {PLACEMENTS_MAX} are not planned"));
+        }
+        for reference in refs.iter().take(PLACEMENTS_MAX) {
             let placement = reference["name"].as_str().unwrap_or_default();
             let place = (&*set.namespace, placement);
             if let Some(foreseen) = self.placements.foresee_stored(place).await? {
@@ -153,11 +162,16 @@ impl RolloutPlans {
         let of: BTreeMap<&str, &WorkEntry> =
             view.kept.iter().map(|work| (work.cluster(), *work)).collect();
         let mut alike: BTreeMap<Option<Digest>, (BTreeSet<String>, Vec<String>)> = BTreeMap::new();
+        let mut others = Vec::new();
         for cluster in view.groups.iter().flat_map(|group| &group.clusters) {
             let work = of.get(&**cluster);
+            let key = work.map(|work| work.facts().spec);
+            if WORKS_MAX <= alike.len() && !alike.contains_key(&key) {
+                others.push(cluster.clone());
+                continue;
+            }
             let has = || work.and_then(|work| work.stored.object.value().ok());
             let before = || has().map(|work| images(&work["spec"])).unwrap_or_default();
-            let key = work.map(|work| work.facts().spec);
             let (_, clusters) = alike.entry(key).or_insert_with(|| (before(), Vec::new()));
             clusters.push(cluster.clone());
         }
@@ -181,6 +195,9 @@ impl RolloutPlans {
                 let imports: Vec<&String> = new.imports.iter().collect();
                 plan.lines.say(&format!("{head}{}", listed(head, &imports)));
             }
+        }
+        if !others.is_empty() {
+            plan.of("their works are still others, what is new to them is not told", &others);
         }
     }
 }

@@ -199,7 +199,9 @@ mod tests {
     use super::*;
 
     fn set(annotations: Value) -> Value {
-        json!({"metadata": {"generation": 4, "annotations": annotations}})
+        let mut set = json!({"metadata": {"generation": 4}});
+        set["metadata"]["annotations"] = annotations;
+        set
     }
 
     fn automatic() -> Value {
