@@ -128,6 +128,23 @@ async fn a_dry_run_tells_what_would_be_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plan_says_who_waits_and_that_nobody_is_begun_with() {
+    let hub = hub().await;
+    hub.change("root", "managedclusters", "", "pi-1", |it| {
+        it["metadata"]["annotations"]["freewheel.dev/maintenance-window"] = json!("0 0 1 7 *; 1h");
+    })
+    .await;
+    let mut set = set(json!({"type": "All"}));
+    set["metadata"]["annotations"] = json!({"freewheel.dev/rollout-paused": "true"});
+    let told = made(&hub, "all", "manifestworkreplicasets", set).await;
+    let waits = "plan: placement all, wait for a maintenance window: 1 cluster: pi-1";
+    assert!(told.iter().any(|line| line == waits), "{told:?}");
+    let rests = "plan: the rollout is paused";
+    assert!(told.iter().any(|line| line.starts_with(rests)), "{told:?}");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_names_no_clusters_to_who_may_not_list_them() {
     let hub = hub().await;
     let two = json!({"metadata": {"name": "two"}, "spec": {"numberOfClusters": 2}});
