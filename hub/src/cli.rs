@@ -61,6 +61,13 @@ pub enum Verb {
         #[command(subcommand)]
         verb: GetVerb,
     },
+    /// Print what Placements and ManifestWorkReplicaSets would do, without doing it
+    ///
+    /// Each object of the file is applied in a dry run, with the caller's rights, and the hub says of it what its controllers
+    /// would do: which clusters are chosen and which are not and why, which modules those fetch and what these ask for beyond
+    /// what was there, and the waves in their order. `kubectl apply --dry-run=server` prints the same as warnings. Clusters
+    /// are named to those who may list ManagedClusters. A Placement has to be there before works can be planned over it.
+    Plan(PlanOptions),
     /// Push a Wasm component into the hub's registry
     Push(PushOptions),
     /// List what is in the hub's registry
@@ -361,6 +368,20 @@ pub struct RmOptions {
 pub struct ImageOptions {
     /// NAME, NAME:TAG or NAME@DIGEST
     pub name: String,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub plan`
+#[derive(Args)]
+pub struct PlanOptions {
+    /// YAML or JSON, of one object or more; `-` is standard input
+    #[arg(short = 'f', long)]
+    pub filename: PathBuf,
+    /// Where objects are that do not say so
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

@@ -12,6 +12,7 @@ mod images;
 mod keys;
 mod kubeconfig;
 mod log;
+mod plan;
 mod push;
 mod replace;
 mod serve;
@@ -77,6 +78,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Decommission(options) => client(decommission::run(options)),
         Verb::Replace(options) => client(replace::run(options)),
         Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => client(get::kubeconfig(options)),
+        Verb::Plan(options) => client(plan::run(options)),
         Verb::Push(options) => client(push::run(options)),
         Verb::Images(options) => client(images::list(options)),
         Verb::Inspect(options) => client(images::inspect(options)),

@@ -46,6 +46,8 @@ use std::time::Duration;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Access, Check, Limits, Server, ServiceDialer, Tls, TlsError, Usage};
 use freewheel_hub_audit::Audit;
+use freewheel_hub_controllers::fleet::RolloutPlans;
+use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::{definitions, module_users};
 use freewheel_hub_gateway::host_memory::host_memory;
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
@@ -212,10 +214,37 @@ pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeE
     let definition_quota = DefinitionQuota::of(host_memory(), objects.store().clone());
     let objects = objects.admitting(Arc::new(definition_quota));
     definitions::serve_established(&objects);
+    let (objects, indexes) = with_plans(objects, &access, &modules)?;
     let audit = files::audit(&options.audit)?;
-    let hub =
-        Hub { objects, access, webhooks, audit, disk, pki, modules, fleet_root, names, background };
+    let hub = Hub {
+        objects,
+        indexes,
+        access,
+        webhooks,
+        audit,
+        disk,
+        pki,
+        modules,
+        fleet_root,
+        names,
+        background,
+    };
     hub.serve(&options, rotation).await
+}
+
+/// The same pipeline, in which a dry run is told what would be done, and what both that and the controllers find objects
+/// by.
+fn with_plans(
+    objects: Objects,
+    access: &Access,
+    modules: &Modules,
+) -> Result<(Objects, Indexes), ServeError> {
+    let broken = |error| ServeError::Run(io::Error::other(error));
+    let indexes = Indexes::new(objects.store(), objects.kinds()).map_err(broken)?;
+    let rights = Arc::new(CallersRights(access.rights(objects.store())));
+    let lookup = Arc::new(Handlers(modules.clone()));
+    let plans = RolloutPlans::new(&objects, &indexes, rights, lookup).map_err(broken)?;
+    Ok((objects.admitting(Arc::new(plans)), indexes))
 }
 
 fn listening(
@@ -242,6 +271,7 @@ fn lock(data: &Path) -> Result<File, ServeError> {
 /// Everything that is open before anything is served.
 struct Hub {
     objects: Objects,
+    indexes: Indexes,
     access: Access,
     webhooks: Arc<AdmissionWebhooks>,
     audit: Option<Arc<Audit>>,
@@ -358,7 +388,7 @@ impl Hub {
         };
         // What they compute holds up nobody who asks.
         let _threads = self.background.enter();
-        freewheel_hub_controllers::start(&self.objects, &config, stop)
+        freewheel_hub_controllers::start_over(&self.objects, &self.indexes, &config, stop)
             .map_err(|e| ServeError::Run(io::Error::other(e)))
     }
 

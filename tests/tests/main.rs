@@ -23,6 +23,7 @@ mod kubectl_output;
 mod logs;
 mod network;
 mod operations;
+mod plans;
 mod pods;
 mod protobuf;
 mod realms;

@@ -203,6 +203,15 @@ conditions! {
     /// Everybody has what is wanted.
     SET_ROLLED_OUT =
         of_meta("ManifestWorkReplicaSet", "PlacementRolledOut", ConditionOwner::WorkSets);
+    /// Its rollout is aborted, by the generation that is told: who has the template gets back the one that all had before.
+    SET_ROLLOUT_ABORTED =
+        of_meta("ManifestWorkReplicaSet", "RolloutAborted", ConditionOwner::WorkSets);
+    /// Nobody new is given the template, for its user says so.
+    SET_ROLLOUT_PAUSED =
+        of_meta("ManifestWorkReplicaSet", "RolloutPaused", ConditionOwner::WorkSets);
+    /// Whose turn it is waits for a maintenance window.
+    SET_ROLLOUT_WAITING =
+        of_meta("ManifestWorkReplicaSet", "RolloutWaiting", ConditionOwner::WorkSets);
     /// What is given is there.
     SET_WORKS_APPLIED =
         of_meta("ManifestWorkReplicaSet", "ManifestworkApplied", ConditionOwner::WorkSets);

@@ -24,6 +24,9 @@ mod managed_namespaces;
 #[path = "fleet/multicluster_decisions.rs"]
 mod multicluster_decisions;
 mod placements;
+mod plans;
+mod rollbacks;
+mod windows;
 mod work_kinds;
 #[path = "fleet/work_sets.rs"]
 mod work_sets;

@@ -11,6 +11,7 @@
 //! spread        not too many from one place
 //! share         a percentage of them
 //! schedule      filters, scores, selects
+//! refusals      why others are not chosen
 //! decisions     who was chosen, in groups and in PlacementDecisions
 //! add_on        by what add-ons are set up, and what their templates come to
 //! go_json       JSON as Go writes it
@@ -31,6 +32,7 @@ pub mod decisions;
 pub mod go_json;
 pub mod placement;
 pub mod prioritizer;
+pub mod refusals;
 pub mod rollout;
 pub mod satisfaction;
 pub mod schedule;

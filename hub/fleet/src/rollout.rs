@@ -13,11 +13,13 @@
 //! - no more than so many clusters are under way at once (`so_many_are_under_way_at_once`);
 //! - too many failures stop it where it is, and who takes too long has failed (`too_many_failures_stop_it`,
 //!   `who_takes_too_long_has_failed`);
-//! - mandatory groups come first and tolerate no failure (`mandatory_groups_come_first`).
+//! - mandatory groups come first and tolerate no failure (`mandatory_groups_come_first`);
+//! - who is not to be begun with now takes nobody's place, and a group waits for its own (`who_is_closed_waits`).
 
 mod strategy;
 #[cfg(test)]
 mod upstream_tests;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +28,7 @@ use serde_json::Value;
 
 pub use strategy::{MandatoryGroup, NotAStrategy, Settings, Strategy};
 use strategy::{amount, time};
+pub use waves::{WAVES_MAX, Wave, Waves, waves};
 
 /// Clusters of one decision group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct Step {
     pub rolling: BTreeMap<String, Stage>,
     /// Clusters that took too long.
     pub timed_out: BTreeSet<String>,
+    /// Clusters whose turn it is, and that are not to be begun with now.
+    pub waiting: BTreeSet<String>,
     /// Too many have failed: nobody new is begun with.
     pub breached: bool,
     /// When to look again though nothing changes.
@@ -86,6 +91,7 @@ impl Step {
 /// What stays the same over one look.
 struct RolloutView<'a> {
     progress: &'a BTreeMap<String, Progress>,
+    closed: &'a BTreeSet<String>,
     soak: SignedDuration,
     deadline: Option<SignedDuration>,
     now: Timestamp,
@@ -99,6 +105,20 @@ pub fn next(
     strategy: &Strategy,
     groups: &[Group],
     progress: &BTreeMap<String, Progress>,
+    now: Timestamp,
+) -> Result<Step, NotAStrategy> {
+    let nobody = BTreeSet::new();
+    next_open(strategy, groups, (progress, &nobody), now)
+}
+
+/// The same, where some clusters are closed: nobody of them is to be begun with now.
+///
+/// # Errors
+/// When the strategy is none.
+pub fn next_open(
+    strategy: &Strategy,
+    groups: &[Group],
+    (progress, closed): (&BTreeMap<String, Progress>, &BTreeSet<String>),
     now: Timestamp,
 ) -> Result<Step, NotAStrategy> {
     let none = Settings::default();
@@ -117,6 +137,7 @@ pub fn next(
         .collect();
     let look = RolloutView {
         progress: &progress,
+        closed,
         soak: time(&settings.min_success_time)?.unwrap_or_default(),
         deadline: time(&settings.progress_deadline)?,
         now,
@@ -131,7 +152,7 @@ pub fn next(
     let (mandatory, rest) = split(groups, &settings.mandatory_decision_groups);
     if !mandatory.is_empty() {
         let step = per_group(&look, &mandatory, &Value::from(0))?;
-        if !step.rolling.is_empty() || !step.timed_out.is_empty() {
+        if !step.rolling.is_empty() || !step.timed_out.is_empty() || !step.waiting.is_empty() {
             return Ok(step);
         }
     }
@@ -182,7 +203,7 @@ fn per_cluster(look: &RolloutView<'_>, groups: &[Group], size: usize, failures: 
         if size <= step.rolling.len() {
             break;
         }
-        step.rolling.insert(cluster.clone(), Stage::ToApply);
+        look.begin(cluster, &mut step);
     }
     step
 }
@@ -210,12 +231,10 @@ fn per_group(
                     step.breached = most < failed;
                 }
                 Some(Stage::Progressing | Stage::Succeeded | Stage::ToApply) => {}
-                None => {
-                    step.rolling.insert(cluster.clone(), Stage::ToApply);
-                }
+                None => look.begin(cluster, &mut step),
             }
         }
-        if failed_under_way < step.rolling.len() || step.breached {
+        if failed_under_way < step.rolling.len() || step.breached || !step.waiting.is_empty() {
             return Ok(step);
         }
     }
@@ -223,6 +242,15 @@ fn per_group(
 }
 
 impl RolloutView<'_> {
+    /// Begins with a cluster whose turn it is, if it is open.
+    fn begin(&self, cluster: &str, step: &mut Step) {
+        if self.closed.contains(cluster) {
+            step.waiting.insert(cluster.to_owned());
+        } else {
+            step.rolling.insert(cluster.to_owned(), Stage::ToApply);
+        }
+    }
+
     /// Whether a cluster that has what is wanted is still under way; how far it is by the clock.
     fn follow(&self, cluster: &str, progress: &Progress, step: &mut Step) -> Stage {
         let since = progress.since.unwrap_or(self.now);
@@ -383,6 +411,28 @@ mod tests {
             );
             assert!(step(strategy, all, &[("c", Stage::Failed, 990)]).breached);
         }
+    }
+
+    #[test]
+    fn who_is_closed_waits() {
+        let step = |strategy: Value, all: &[(&str, &[&str])], closed: &[&str]| {
+            let strategy: Strategy = serde_json::from_value(strategy).unwrap();
+            let closed: BTreeSet<String> = closed.iter().map(|it| (*it).to_owned()).collect();
+            next_open(&strategy, &groups(all), (&BTreeMap::new(), &closed), at(1_000)).unwrap()
+        };
+        let one = json!({"type": "Progressive", "progressive": {"maxConcurrency": 1}});
+        let got = step(one, ABCD, &["a", "b"]);
+        assert_eq!((new(&got), got.waiting.len()), (vec!["c"], 2));
+        let got = step(json!({"type": "All"}), ABCD, &["a", "b", "c", "d"]);
+        assert_eq!((new(&got).len(), got.waiting.len()), (0, 4));
+        let all: &[(&str, &[&str])] = &[("canary", &["c"]), ("", &["a", "b"])];
+        let per_group = json!({"type": "ProgressivePerGroup"});
+        let got = step(per_group, all, &["c"]);
+        assert_eq!((new(&got).len(), got.waiting), (0, ["c".to_owned()].into()));
+        let first = json!({"type": "Progressive", "progressive": {
+            "mandatoryDecisionGroups": [{"groupName": "canary"}]}});
+        let got = step(first, all, &["c"]);
+        assert_eq!((new(&got).len(), got.waiting), (0, ["c".to_owned()].into()));
     }
 
     #[test]

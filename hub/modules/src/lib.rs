@@ -13,6 +13,7 @@
 //! manifest   what a manifest stands on
 //! tags       names and what they stand for, durable
 //! inspect    is it a component, can it be started, and how much is in it
+//! imports    what it asks of whoever runs it
 //! registry   the OCI distribution API over all of these
 //! compile_queue  whose turn it is to be compiled     compile_shares  how much each has had
 //! compile    the bounded child process, and what runs inside it
@@ -32,6 +33,7 @@ mod compile_shares;
 mod compiled;
 mod disk_reserve;
 mod durable;
+mod imports;
 mod inspect;
 mod manifest;
 mod modules;
@@ -42,6 +44,6 @@ mod tags;
 mod uploads;
 
 pub use blobs::BLOB_BYTES_MAX;
-pub use modules::{Modules, OpenError, Options, Progress};
+pub use modules::{Facts, Modules, OpenError, Options, Progress};
 pub use registry::RegistryOnly;
 pub use sign::{FleetRoot, RootError};

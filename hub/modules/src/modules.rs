@@ -3,6 +3,7 @@
 //! ```text
 //! images     what an image stands for, and its artifact for a spoke (hub-api's `Images`)
 //! compiling  from a component to its compiled form
+//! facts      its size and what it imports
 //! missing_files  what is named and not there
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! - a module is called by the manifest that was pushed (`a_module_is_called_by_the_manifest_that_was_pushed`).
 
 mod compiling;
+mod facts;
 mod images;
 mod missing_files;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use crate::compiled::Compiled;
 use crate::sign::{FleetRoot, Signer, unix_now};
 use crate::tags::Tags;
 use crate::uploads::Uploads;
+pub use facts::Facts;
 
 /// Manifests whose module is validated at the same time.
 const INSPECTIONS_AT_ONCE: usize = 2;
@@ -104,6 +107,8 @@ pub(crate) struct Inner {
     troubles: Mutex<BTreeMap<Job, (Instant, Arc<CompileError>)>>,
     /// Artifacts whose bytes were looked at in this life of the hub.
     whole: tokio::sync::Mutex<BTreeSet<PathBuf>>,
+    /// What modules import that were asked for.
+    pub(crate) imports: Mutex<BTreeMap<Digest, BTreeSet<String>>>,
 }
 
 /// What comes out of a compilation, for all who wait for it.
@@ -155,6 +160,7 @@ impl Modules {
             queue: CompileQueue::new(),
             troubles: Mutex::default(),
             whole: tokio::sync::Mutex::default(),
+            imports: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

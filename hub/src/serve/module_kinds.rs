@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use freewheel_hub_controllers::endpoints;
+use freewheel_hub_controllers::fleet::{ModuleFacts, ModuleLookup};
 use freewheel_hub_modules::Modules;
 
 /// The hub's modules.
@@ -17,5 +19,13 @@ impl fmt::Debug for Handlers {
 impl endpoints::Handlers for Handlers {
     fn is_handler(&self, image: &str) -> Option<bool> {
         self.0.is_handler(image)
+    }
+}
+
+#[async_trait]
+impl ModuleLookup for Handlers {
+    async fn facts(&self, image: &str) -> Option<ModuleFacts> {
+        let facts = self.0.facts(image).await?;
+        Some(ModuleFacts { bytes: facts.bytes, imports: facts.imports })
     }
 }

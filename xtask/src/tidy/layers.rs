@@ -104,6 +104,7 @@ const ARROWS: [(&str, &[&str]); 42] = [
             "hub-pki",
             "hub-schema",
             "hub-store",
+            "hub-yaml",
             "link",
         ],
     ),

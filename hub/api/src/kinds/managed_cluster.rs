@@ -23,6 +23,7 @@ use crate::conditions::CLUSTER_JOINED;
 use super::accessors::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
+use crate::maintenance_window;
 
 /// Seconds between two signs of life when the spec does not say.
 pub const DEFAULT_LEASE_SECONDS: i64 = 60;
@@ -128,6 +129,7 @@ impl Strategy for Rules {
         for (i, taint) in list(object, "/spec/taints").iter().enumerate() {
             errors.extend(check_taint(&format!("spec.taints[{i}]"), taint));
         }
+        errors.extend(maintenance_window::check(object));
         errors
     }
 

@@ -172,6 +172,13 @@ fn sets_of_works_are_filled_in_and_checked() {
     ] {
         assert_eq!(create(with(field, text)).is_ok(), good, "{field} {text}");
     }
+    let mut odd = set(json!([{"name": "all"}]));
+    odd["metadata"]["annotations"]["freewheel.dev/rollback"] = json!("yes");
+    let why = "must be Automatic or Manual";
+    wrong(
+        odd,
+        &[&format!("metadata.annotations[freewheel.dev/rollback]: Invalid value: \"yes\": {why}")],
+    );
 }
 
 const ADD_ON: &str = "addon.open-cluster-management.io";

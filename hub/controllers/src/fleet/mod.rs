@@ -14,6 +14,7 @@
 //! placements     Placements to PlacementDecisions
 //! multicluster_decisions  the same, for tools of SIG Multicluster
 //! choice         whom a Placement has chosen, as soon as that is whole
+//! plan           what Placements and ManifestWorkReplicaSets would do, for who asks in a dry run
 //! works          ManifestWorks to what they say, in their clusters
 //! work_sets      ManifestWorkReplicaSets to ManifestWorks
 //! add_ons        ClusterManagementAddOns to ManagedClusterAddOns, and those to ManifestWorks
@@ -30,6 +31,7 @@ mod managed_namespaces;
 mod multicluster_decisions;
 mod namespaces;
 mod placements;
+mod plan;
 mod reported_once;
 mod selection;
 mod set_bindings;
@@ -48,6 +50,7 @@ pub use multicluster_decisions::MulticlusterDecisions;
 pub use namespaces::ClusterNamespaces;
 pub(crate) use namespaces::is_of_cluster;
 pub use placements::Placements;
+pub use plan::{ModuleFacts, ModuleLookup, RolloutPlans};
 pub use set_bindings::SetBindings;
 pub use taints::ClusterTaints;
 pub use work_sets::WorkSets;

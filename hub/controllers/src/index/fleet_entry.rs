@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use freewheel_hub_api::conditions::CLUSTER_AVAILABLE;
+use freewheel_hub_api::maintenance_window::MAINTENANCE_WINDOW;
 use freewheel_hub_fleet::Cluster;
 use freewheel_hub_store::Stored;
 use freewheel_link::digest::Digest;
@@ -21,9 +23,31 @@ pub struct ClusterEntry {
     /// The stored object.
     pub stored: Arc<Stored>,
     facts: OnceLock<Cluster>,
+    openness: OnceLock<Openness>,
+}
+
+/// Whether a ManagedCluster may be given something new. It is not chosen by that.
+#[derive(Debug)]
+pub struct Openness {
+    /// It is heard of.
+    pub available: bool,
+    /// Its maintenance window, as it says it.
+    pub window: Option<String>,
 }
 
 impl ClusterEntry {
+    /// Whether it may be given something new, read at the first call.
+    pub fn openness(&self) -> &Openness {
+        self.openness.get_or_init(|| {
+            let object = self.stored.object.value().unwrap_or_default();
+            let window = object["metadata"]["annotations"][MAINTENANCE_WINDOW].as_str();
+            Openness {
+                available: CLUSTER_AVAILABLE.holds(&object),
+                window: window.map(str::to_owned),
+            }
+        })
+    }
+
     /// What it is chosen by, read at the first call.
     pub fn facts(&self) -> &Cluster {
         self.facts.get_or_init(|| read_cluster(&self.stored))
@@ -40,7 +64,7 @@ pub(crate) fn read_cluster(stored: &Stored) -> Cluster {
 
 impl Entry for ClusterEntry {
     fn read(stored: Arc<Stored>) -> Self {
-        Self { stored, facts: OnceLock::new() }
+        Self { stored, facts: OnceLock::new(), openness: OnceLock::new() }
     }
 
     fn stored(&self) -> &Arc<Stored> {

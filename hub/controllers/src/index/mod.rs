@@ -46,7 +46,8 @@ pub(crate) use fleet_entry::{
     PLACEMENT_LABEL, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, granted_to, read_cluster, spec_digest,
 };
 pub use fleet_entry::{
-    AddOnEntry, AgentGrant, ClusterEntry, DecisionEntry, WorkCondition, WorkEntry, WorkFacts,
+    AddOnEntry, AgentGrant, ClusterEntry, DecisionEntry, Openness, WorkCondition, WorkEntry,
+    WorkFacts,
 };
 pub use indexer::Indexer;
 pub use schema_entry::SchemaEntry;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::hub::{Hub, condition, get, kind, reason};
 
 /// The clusters whose works of a set have this value, and which value each has.
-fn given(s: &dyn Snapshot, set: &str) -> Vec<(String, String)> {
+pub(super) fn given(s: &dyn Snapshot, set: &str) -> Vec<(String, String)> {
     let resource = kind("manifestworks").storage().clone();
     let scope = freewheel_hub_store::Scope { resource, cluster: None, namespace: None };
     let mut all: Vec<(String, String)> = s
@@ -23,11 +23,11 @@ fn given(s: &dyn Snapshot, set: &str) -> Vec<(String, String)> {
     all
 }
 
-fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
     all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
 }
 
-fn template(value: &str) -> Value {
+pub(super) fn template(value: &str) -> Value {
     json!({"workload": {"manifests": [{"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "site", "namespace": "default"}, "data": {"key": value}}]},
         "manifestConfigs": [{"resourceIdentifier": {"resource": "configmaps", "name": "site", "namespace": "default"},
@@ -38,7 +38,7 @@ fn template(value: &str) -> Value {
 }
 
 /// A hub whose clusters' namespaces are there, with a placement of all of them.
-async fn hub(spokes: &[&str]) -> Hub {
+pub(super) async fn hub(spokes: &[&str]) -> Hub {
     let hub = Hub::with_spokes(spokes).await;
     hub.eventually("namespaces stand", |s| {
         spokes.iter().all(|spoke| {
@@ -54,7 +54,7 @@ async fn hub(spokes: &[&str]) -> Hub {
     hub
 }
 
-fn set(value: &str, strategy: Value, policy: &str) -> Value {
+pub(super) fn set(value: &str, strategy: Value, policy: &str) -> Value {
     let mut reference = json!({"name": "all"});
     reference["rolloutStrategy"] = strategy;
     json!({"metadata": {"name": "site"}, "spec": {"manifestWorkTemplate": template(value),
@@ -62,7 +62,7 @@ fn set(value: &str, strategy: Value, policy: &str) -> Value {
 }
 
 /// What is applied in a cluster says that it is well.
-async fn is_well(hub: &Hub, cluster: &str, value: &str) {
+pub(super) async fn is_well(hub: &Hub, cluster: &str, value: &str) {
     hub.change(cluster, "configmaps", "default", "site", |map| map["data"]["well"] = json!(value))
         .await;
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::kinds;
+use freewheel_hub_controllers::fleet::RolloutPlans;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::start_over;
 use freewheel_hub_objects::clock::SeededRandom;
@@ -80,6 +81,9 @@ impl Hub {
         let usage = Arc::new(PlayedUsage::default());
         let config = surroundings::config(&registry, &usage);
         let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
+        let (rights, modules) = (config.rights.clone(), Arc::new(surroundings::ByTag));
+        let plans = RolloutPlans::new(&objects, &indexes, rights, modules).unwrap();
+        let objects = objects.admitting(Arc::new(plans));
         let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();
         let mut background = JoinSet::new();
         background.spawn(play_spokes(objects.clone()));

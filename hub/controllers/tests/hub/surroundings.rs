@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use freewheel_hub_controllers::Config;
 use freewheel_hub_controllers::endpoints::Handlers;
-use freewheel_hub_controllers::fleet::HubAccess;
+use freewheel_hub_controllers::fleet::{HubAccess, ModuleFacts, ModuleLookup};
 use freewheel_hub_controllers::rights::{RightAsked, Rights};
 use freewheel_hub_controllers::signing::{
     AgentCertificate, AgentSigner, Authority, Issued, RequestedCertificate, SigningError,
@@ -84,6 +84,17 @@ impl Rights for ByName {
             return binds || (asked.name == "signing-ca" && asked.verb == "get");
         }
         of_resource == "all" || (of_resource == asked.resource && asked.groups.len() == 3)
+    }
+}
+
+/// A module imports what its tag says, and has as many bytes as its image has letters.
+pub struct ByTag;
+
+#[async_trait]
+impl ModuleLookup for ByTag {
+    async fn facts(&self, image: &str) -> Option<ModuleFacts> {
+        let (_, tag) = image.split_once(':')?;
+        Some(ModuleFacts { bytes: image.len() as u64, imports: Some([tag.to_owned()].into()) })
     }
 }
 

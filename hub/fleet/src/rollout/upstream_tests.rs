@@ -52,7 +52,8 @@ fn expected(lines: &BTreeMap<&str, &str>) -> Step {
     let rolling = given(text("rolls")).into_iter().map(|(name, it)| (name, it.stage)).collect();
     let timed_out: BTreeSet<String> = text("late").split_whitespace().map(str::to_owned).collect();
     let look_again = lines.get("again").map(|seconds| at(seconds.parse().unwrap()));
-    Step { rolling, timed_out, breached: lines.contains_key("breached"), look_again }
+    let breached = lines.contains_key("breached");
+    Step { rolling, timed_out, breached, look_again, ..Step::default() }
 }
 
 #[test]

@@ -150,5 +150,6 @@ fn answered(answer: &Value, now: Timestamp) -> Step {
         timed_out: BTreeSet::deserialize(&answer["timedOut"]).unwrap(),
         breached: answer["breached"] == true,
         look_again: again.map(|after| now + after),
+        ..Step::default()
     }
 }

@@ -1,5 +1,7 @@
 //! What a pusher may rely on.
 
+use std::collections::BTreeSet;
+
 use freewheel_hub_api::images::{Images as _, Running, Users};
 use freewheel_link::digest::Digest;
 use http::HeaderMap;
@@ -252,6 +254,21 @@ async fn a_handler_is_known_by_the_build_that_is_asked_for() {
     assert_eq!(modules.is_handler(&format!("app@{}", program.manifest)), Some(false));
     assert_eq!(modules.is_handler(&format!("app@{}", handler.manifest)), Some(true));
     assert_eq!(modules.is_handler("other:v1"), None);
+}
+
+#[tokio::test]
+async fn what_a_module_takes_and_asks_for_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let bytes = module("app").len() as u64;
+    push(&modules, "app", "v1", module("app")).await;
+    let facts = modules.facts("app:v1").await.unwrap();
+    assert_eq!((facts.bytes, facts.imports), (bytes, Some(BTreeSet::new())));
+    let imported = BTreeSet::from(["wasi:io/poll".to_owned()]);
+    modules.inner.imports.lock().values_mut().for_each(|it| it.clone_from(&imported));
+    let again = modules.facts("app:v1").await.unwrap();
+    assert_eq!(again.imports, Some(imported), "it is remembered");
+    assert_eq!(modules.facts("other:v1").await, None);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Rules, WORK_GROUP, follows, manifest_work};
 use crate::kinds::accessors::{NAME, column, condition, name, text};
 use crate::kinds::field_value::FieldValue;
+use crate::{maintenance_window, rollout_annotations};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -46,6 +47,8 @@ pub(crate) fn kind() -> Kind {
 fn mistakes(object: &Value) -> Vec<FieldError> {
     let spec = FieldValue::of(object, "spec");
     let mut found = manifest_work::of_spec(&spec.child("manifestWorkTemplate"));
+    found.extend(rollout_annotations::check(object));
+    found.extend(maintenance_window::check(object));
     let refs = spec.child("placementRefs");
     if refs.is_there() && refs.is_empty() {
         let why = format!("{} in body should have at least 1 items", refs.path);

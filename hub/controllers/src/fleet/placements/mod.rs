@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observe   which clusters there are for a Placement, and what it is decided from
+//! foresee   what it would choose
 //! apply     decisions and the status, as they are to be
 //! touched   which Placements a change concerns
 //! ```
@@ -15,6 +16,7 @@
 //! - who stays chosen is in one of the decisions at any moment (`who_stays_chosen_is_in_a_decision_at_any_moment`).
 
 mod apply;
+mod foresee;
 mod observe;
 mod touched;
 
@@ -31,6 +33,7 @@ use super::api_group::CLUSTER_GROUP;
 use crate::engine::client::{everywhere, kind};
 use crate::engine::{Client, Controller, Error};
 use crate::index::Indexes;
+pub(super) use foresee::Foreseen;
 
 /// Whoever sets it to `true` makes the decisions of that Placement.
 const DISABLED: &str = "cluster.open-cluster-management.io/experimental-scheduling-disable";
@@ -97,7 +100,8 @@ impl Controller for Placements {
         if is_left_to_others(&object) {
             return Ok(None);
         }
-        let observed = self.observe(&stored, &object)?;
+        let place = (&*stored.key.namespace, &*stored.key.name);
+        let observed = self.observe(place, Some(&stored), &object)?;
         let decided = observed.decide().await?;
         self.apply(&stored, &object, &decided).await
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use freewheel_hub_fleet::asked_scores::ScoreSource;
 use freewheel_hub_fleet::decisions::{Group, groups};
 use freewheel_hub_fleet::prioritizer::AddOnScores;
+use freewheel_hub_fleet::refusals::{Refusal, refusals};
 use freewheel_hub_fleet::satisfaction::{self, Offer};
 use freewheel_hub_fleet::{Cluster, ClusterSet, Placement, Schedule, World, schedule};
 use freewheel_hub_schema::kind::Kind;
@@ -93,11 +94,17 @@ impl World for Seen {
 }
 
 impl Placements {
-    pub(super) fn observe(&self, stored: &Stored, object: &Value) -> Result<Observed, Error> {
+    /// Of a Placement in this place, which may not be stored yet.
+    pub(super) fn observe(
+        &self,
+        (namespace, name): (&str, &str),
+        stored: Option<&Stored>,
+        object: &Value,
+    ) -> Result<Observed, Error> {
         let placement =
             Placement::read(object).map_err(|error| Error::Refused(error.to_string()))?;
         let snapshot = self.client.snapshot();
-        let bound = self.bound_sets(&stored.key.namespace, &*snapshot);
+        let bound = self.bound_sets(namespace, &*snapshot);
         let bindings = bound.len();
         let asked = &placement.cluster_sets;
         let eligible: Vec<ClusterSet> =
@@ -108,7 +115,7 @@ impl Placements {
             all.extend(found.map(|it| (it.stored.key.name.to_string(), it)));
         }
         all.retain(|_, cluster| !cluster.stored.object.header.deleting);
-        let (chosen, others) = self.decided_before(stored);
+        let (chosen, others) = self.decided_before((namespace, name), stored);
         let (clusters, scores) = (self.clusters.clone(), self.scores.clone());
         let now = self.client.clock.now();
         Ok(Observed {
@@ -132,12 +139,15 @@ impl Placements {
     }
 
     /// Who was chosen before, and how many decisions of other Placements each cluster has.
-    fn decided_before(&self, placement: &Stored) -> (BTreeSet<String>, BTreeMap<String, u64>) {
-        let own = (&*placement.key.namespace, &*placement.key.name);
+    fn decided_before(
+        &self,
+        own: (&str, &str),
+        stored: Option<&Stored>,
+    ) -> (BTreeSet<String>, BTreeMap<String, u64>) {
         let (mut chosen, mut others) = (BTreeSet::new(), BTreeMap::new());
         for decision in self.indexes.decisions.find(IndexTerm::Any) {
             // Also of one that had this name before, as long as they are there: who is silent keeps its place.
-            if decision.is_of(placement) || decision.placement() == own {
+            if stored.is_some_and(|it| decision.is_of(it)) || decision.placement() == own {
                 chosen.extend(decision.clusters().iter().cloned());
                 continue;
             }
@@ -170,6 +180,18 @@ impl Observed {
         }
         let decided = tokio::task::spawn_blocking(move || self.decide_now()).await;
         decided.map_err(|error| Error::Refused(format!("cannot decide: {error}")))
+    }
+
+    /// The same, and why others are not chosen, by the reason.
+    pub(super) async fn explain(self) -> Result<(Decided, BTreeMap<Refusal, Vec<String>>), Error> {
+        let explain = move || {
+            let decided = self.decide_now();
+            let clusters: Vec<&Cluster> = self.members.iter().map(|it| it.facts()).collect();
+            let refused = refusals(&self.placement, &clusters, &self.seen, &decided.schedule);
+            (decided, refused)
+        };
+        let explained = tokio::task::spawn_blocking(explain).await;
+        explained.map_err(|error| Error::Refused(format!("cannot decide: {error}")))
     }
 
     fn decide_now(&self) -> Decided {

@@ -15,19 +15,28 @@
 //! - a cluster that is silent keeps it when the Placement is replaced, unless the old decisions were collected before
 //!   the new one is looked at: nobody knows of it then, as upstream
 //!   (`a_placement_that_is_replaced_keeps_who_is_silent`);
-//! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`).
+//! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`);
+//! - where it is asked for, what fails in a later wave goes back in all, whenever the hub ends
+//!   (`what_fails_in_a_later_wave_goes_back_in_all`), and nobody new is begun with while it rests
+//!   (`a_paused_rollout_begins_with_nobody_new`), or with who has a maintenance window before that opens
+//!   (`a_cluster_waits_for_its_maintenance_window`).
 
 mod given;
+mod kept;
 mod names;
+mod phase;
 mod status;
 mod summary;
+mod view;
+mod windows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_fleet::rollout::{Group, Progress, Stage, Strategy, next};
+use freewheel_hub_api::rollout_annotations::RolloutControl;
+use freewheel_hub_fleet::rollout::Group;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
@@ -42,11 +51,13 @@ use crate::engine::client::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::clock::rfc3339;
 use crate::engine::{Client, Controller, Error, Faults, Throttle};
 use crate::index::{
-    IndexTerm, Indexes, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkCondition, WorkEntry, WorkFacts,
-    spec_digest,
+    IndexTerm, Indexes, WORK_PLACEMENT_LABEL, WORK_SET_LABEL, WorkEntry, spec_digest,
 };
+use kept::Kept;
 use names::{is_cut, label, may_be_cut, work_name};
+use phase::{KeptTemplate, Phase, Told};
 use summary::{RolledOut, Summary};
+pub(super) use view::PlacementView;
 
 const FINALIZER: &str = "work.open-cluster-management.io/manifest-work-cleanup";
 /// Works of which is read what is new before others get a turn.
@@ -60,7 +71,19 @@ pub struct WorkSets {
     works: Arc<Kind>,
     placements: Arc<Kind>,
     decisions: Arc<Kind>,
+    clusters: Arc<Kind>,
     throttle: Throttle,
+}
+
+/// A set as it is looked at once.
+struct Look<'a> {
+    set: &'a Arc<Stored>,
+    object: &'a Value,
+    template: &'a Value,
+    phase: Phase,
+    kept: Option<Kept>,
+    /// What clusters get back, where they do.
+    back: Option<Value>,
 }
 
 impl WorkSets {
@@ -73,11 +96,13 @@ impl WorkSets {
             works: kind(WORK_GROUP, "v1", "manifestworks")?,
             placements: kind(CLUSTER_GROUP, "v1beta1", "placements")?,
             decisions: kind(CLUSTER_GROUP, "v1beta1", "placementdecisions")?,
+            clusters: kind(CLUSTER_GROUP, "v1", "managedclusters")?,
             throttle: Throttle::default(),
         })
     }
 
-    fn works_of(&self, set: &Key) -> Vec<Arc<WorkEntry>> {
+    /// All works of a set.
+    pub(super) fn works_of(&self, set: &Key) -> Vec<Arc<WorkEntry>> {
         let (root, label) = (ClusterName::root(), label(set));
         self.indexes.works.find(IndexTerm::Label(&root, "", WORK_SET_LABEL, &label))
     }
@@ -99,6 +124,7 @@ impl WorkSets {
             // Each that goes brings it here.
             return Ok(None);
         }
+        Kept::forget(&self.client, &set.key).await?;
         let free = |mut value: Value| {
             if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
                 list.retain(|it| it != FINALIZER);
@@ -117,54 +143,51 @@ impl WorkSets {
     /// One placement of a set: what is given to whom now.
     async fn roll_out(
         &self,
-        set: &Arc<Stored>,
-        object: &Value,
+        look: &Look<'_>,
         reference: &Value,
         (groups, works): (&[Group], &[Arc<WorkEntry>]),
         faults: &mut Faults,
     ) -> RolledOut {
         let placement = reference["name"].as_str().unwrap_or_default();
-        let template = spec_digest(&object["spec"]["manifestWorkTemplate"]);
-        let chosen: BTreeSet<&str> =
-            groups.iter().flat_map(|group| &group.clusters).map(String::as_str).collect();
-        let own = works.iter().filter(|work| work.facts().placement == placement);
-        let (kept, gone): (Vec<&WorkEntry>, Vec<&WorkEntry>) =
-            own.map(|work| &**work).partition(|work| chosen.contains(work.cluster()));
-        for work in gone {
+        let view = PlacementView::of(placement, spec_digest(look.template), groups, works);
+        for work in &view.gone {
             faults.note(self.delete(work).await);
         }
-        let as_wanted: Vec<&WorkEntry> =
-            kept.iter().filter(|work| work.facts().spec == template).copied().collect();
-        let progress: BTreeMap<String, Progress> = as_wanted
-            .iter()
-            .map(|work| (work.cluster().to_owned(), progress(work.facts())))
-            .collect();
-        let summary = Summary::of(placement, groups, &kept, &as_wanted, &progress);
-        let now = self.client.clock.now();
-        let step = Strategy::read(&reference["rolloutStrategy"])
-            .and_then(|strategy| next(&strategy, groups, &progress, now));
-        let step = match step {
+        let mut out = RolledOut::of(Summary::of(&view));
+        let (now, closed) = (self.client.clock.now(), self.closed(look.object, &view));
+        let step = match view.next(&reference["rolloutStrategy"], &closed.clusters, now) {
             Ok(step) => step,
-            Err(wrong) => return RolledOut { summary, look_again: None, wrong: Some(wrong) },
+            Err(wrong) => return RolledOut { wrong: Some(wrong), ..out },
         };
-        for cluster in step.to_apply() {
+        let (spec, clusters): (&Value, BTreeSet<&str>) = match (look.phase, &look.back) {
+            (Phase::Forward, _) => (look.template, step.to_apply().collect()),
+            (Phase::Back, Some(before)) => (before, view.to_take_back()),
+            (Phase::Paused, _) | (Phase::Back, None) => (look.template, BTreeSet::new()),
+        };
+        for cluster in clusters {
             // One that resists holds up no other.
-            faults.note(self.give(set, object, placement, cluster).await);
+            faults.note(self.give(look, spec, (placement, cluster)).await);
         }
-        RolledOut { summary, look_again: step.look_again, wrong: None }
+        out.failed = view.failed(&step);
+        out.is_over = view.is_over(&step);
+        out.look_again = step.look_again;
+        if look.phase == Phase::Forward && !step.waiting.is_empty() {
+            out.look_again = out.look_again.into_iter().chain(closed.look_again(now)).min();
+            (out.waiting, out.opens) = (step.waiting, closed.opens);
+        }
+        out
     }
 
     async fn give(
         &self,
-        set: &Arc<Stored>,
-        object: &Value,
-        placement: &str,
-        cluster: &str,
+        look: &Look<'_>,
+        spec: &Value,
+        (placement, cluster): (&str, &str),
     ) -> Result<(), Error> {
+        let set = look.set;
         let name = work_name(&set.key, placement);
         let key = key_of(&self.works, &ClusterName::root(), cluster, &name);
-        let labels = &object["metadata"]["labels"];
-        let spec = &object["spec"]["manifestWorkTemplate"];
+        let labels = &look.object["metadata"]["labels"];
         let now = rfc3339(self.client.clock.now());
         let change = |old: Option<Value>| {
             let mut value = old.unwrap_or_else(|| json!({"metadata": {}}));
@@ -179,6 +202,47 @@ impl WorkSets {
         let client = self.client.while_there(set);
         let given = client.create_or_modify(&self.works, &key, change).await;
         given.map(drop).map_err(Error::api("write a ManifestWork of a set"))
+    }
+
+    fn look<'a>(&self, set: &'a Arc<Stored>, object: &'a Value) -> Result<Look<'a>, Error> {
+        let (phase, kept) = (Phase::of(object), Kept::of(&*self.client.snapshot(), set));
+        let back = kept.as_ref().filter(|_| phase == Phase::Back).map(Kept::template);
+        let template = &object["spec"]["manifestWorkTemplate"];
+        Ok(Look { set, object, template, phase, kept, back: back.transpose()? })
+    }
+
+    /// What is kept and what is said, when all of a set's placements were looked at.
+    async fn conclude(
+        &self,
+        look: &Look<'_>,
+        all: &[RolledOut],
+        faults: &mut Faults,
+    ) -> Result<(), Error> {
+        let digest = spec_digest(look.template);
+        let is_asked_for = RolloutControl::of(look.object).rollback.is_some();
+        let kept = look.kept.as_ref();
+        let is_over = all.iter().all(|one| one.is_over) && look.phase != Phase::Back;
+        let has_clusters = all.iter().any(|one| 0 < one.summary.desired);
+        let is_new = is_over && has_clusters && kept.is_none_or(|kept| !kept.is(digest));
+        if is_asked_for && is_new {
+            faults.note(Kept::put(&self.client, look.set, look.template).await);
+        } else if !is_asked_for && kept.is_some() && look.phase != Phase::Back {
+            faults.note(Kept::forget(&self.client, &look.set.key).await);
+        }
+        let kept = match kept {
+            None => KeptTemplate::None,
+            Some(kept) if kept.is(digest) => KeptTemplate::Same,
+            Some(_) => KeptTemplate::Earlier,
+        };
+        let failed: BTreeSet<String> = all.iter().flat_map(|one| &one.failed).cloned().collect();
+        let waiting: BTreeSet<String> = all.iter().flat_map(|one| &one.waiting).cloned().collect();
+        let opens = all.iter().filter_map(|one| one.opens).min();
+        let told = Told::of(look.object, kept, &failed).of_waiting(&waiting, opens);
+        if let Some((reason, message)) = told.news(look.object) {
+            let (recorder, name) = (&self.client.recorder, self.client.name());
+            recorder.warning(&self.sets, look.set, name, reason, message);
+        }
+        self.write_status(look.set, all, &told).await
     }
 
     async fn sync(&self, set: &Arc<Stored>, object: &Value) -> Result<Option<Duration>, Error> {
@@ -200,6 +264,7 @@ impl WorkSets {
         for left in works.iter().filter(|work| !named(work)) {
             faults.note(self.delete(left).await);
         }
+        let look = self.look(set, object)?;
         let (mut all, mut later) = (Vec::new(), None);
         let mut is_known = true;
         for reference in &refs {
@@ -207,7 +272,7 @@ impl WorkSets {
             match self.choice(&set.key.namespace, placement)? {
                 Choice::Groups(groups) => {
                     let given = (&*groups, &*works);
-                    let one = self.roll_out(set, object, reference, given, &mut faults).await;
+                    let one = self.roll_out(&look, reference, given, &mut faults).await;
                     later = later.into_iter().chain(one.look_again).min();
                     all.push(one);
                 }
@@ -221,7 +286,7 @@ impl WorkSets {
             }
         }
         if is_known {
-            self.write_status(set, &all).await?;
+            self.conclude(&look, &all, &mut faults).await?;
         }
         faults.end()?;
         let now = self.client.clock.now();
@@ -244,39 +309,10 @@ impl WorkSets {
     }
 
     /// Whom a Placement chooses.
-    fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
+    pub(super) fn choice(&self, namespace: &str, placement: &str) -> Result<Choice, Error> {
         let of = (&*self.client.snapshot(), &*self.placements);
         let chosen = choice(of, &self.indexes, (namespace, placement));
         chosen.map_err(Error::api("read a Placement"))
-    }
-}
-
-/// How far a work is that is as wanted, as it says itself.
-fn progress(work: &WorkFacts) -> Progress {
-    let of = |kind: &str| work.condition(kind);
-    let seen = |it: &&WorkCondition| it.observed == Some(work.generation);
-    // What it says may be so for long: of what it was given now it is so since then.
-    let since = |it: &WorkCondition| it.since.max(work.given);
-    let to_apply = Progress { stage: Stage::ToApply, since: None };
-    let applied = of("Applied").filter(seen).filter(|it| it.holds);
-    if applied.is_none() || of("Degraded").is_some_and(|it| !seen(&it)) {
-        return to_apply;
-    }
-    let degraded = of("Degraded").filter(|it| it.holds);
-    match (of("Progressing"), degraded) {
-        (Some(it), _) if !seen(&it) => to_apply,
-        (Some(it), _) if it.fails => Progress { stage: Stage::Succeeded, since: since(it) },
-        (Some(_), Some(it)) => Progress { stage: Stage::Failed, since: since(it) },
-        (Some(it), None) => Progress { stage: Stage::Progressing, since: since(it) },
-        (None, _) => {
-            let there = of("Available").filter(seen);
-            let stage = if there.is_some_and(|it| it.holds) {
-                Stage::Succeeded
-            } else {
-                Stage::Progressing
-            };
-            Progress { stage, since: there.map_or(work.given, since) }
-        }
     }
 }
 
@@ -332,41 +368,5 @@ impl Controller for WorkSets {
             return Ok(None);
         }
         self.sync(&set, &object).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::index::GIVEN_ANNOTATION;
-
-    #[test]
-    fn a_work_says_how_far_it_is() {
-        let work = |conditions: &[(&str, &str, i64)]| {
-            let one = |(kind, status, observed): &(&str, &str, i64)| json!({"type": kind, "status": status, "observedGeneration": observed, "lastTransitionTime": "2026-01-01T00:00:00Z"});
-            json!({"metadata": {"generation": 2}, "status": {"conditions": conditions.iter().map(one).collect::<Vec<_>>()}})
-        };
-        for (conditions, expected) in [
-            (&[][..], Stage::ToApply),
-            (&[("Applied", "True", 1)], Stage::ToApply),
-            (&[("Applied", "False", 2)], Stage::ToApply),
-            (&[("Applied", "True", 2)], Stage::Progressing),
-            (&[("Applied", "True", 2), ("Available", "True", 2)], Stage::Succeeded),
-            (&[("Applied", "True", 2), ("Progressing", "True", 1)], Stage::ToApply),
-            (&[("Applied", "True", 2), ("Progressing", "True", 2)], Stage::Progressing),
-            (
-                &[("Applied", "True", 2), ("Progressing", "True", 2), ("Degraded", "True", 2)],
-                Stage::Failed,
-            ),
-            (&[("Applied", "True", 2), ("Progressing", "False", 2)], Stage::Succeeded),
-        ] {
-            let facts = WorkFacts::read(&work(conditions));
-            assert_eq!(progress(&facts).stage, expected, "{conditions:?}");
-        }
-        let mut given = work(&[("Applied", "True", 2), ("Available", "True", 2)]);
-        let since = |work: &Value| progress(&WorkFacts::read(work)).since.unwrap().to_string();
-        assert_eq!(since(&given), "2026-01-01T00:00:00Z");
-        given["metadata"]["annotations"][GIVEN_ANNOTATION] = json!("2026-01-08T00:00:00Z");
-        assert_eq!(since(&given), "2026-01-08T00:00:00Z", "it was there before, with another spec");
     }
 }

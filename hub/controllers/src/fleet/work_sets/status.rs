@@ -9,6 +9,7 @@ use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
 use super::WorkSets;
+use super::phase::Told;
 use super::summary::{RolledOut, Summary};
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
@@ -30,6 +31,7 @@ impl WorkSets {
         &self,
         set: &Arc<Stored>,
         rolled_out: &[RolledOut],
+        told: &Told,
     ) -> Result<(), Error> {
         let all = rolled_out.iter().fold(Summary::default(), |sum, one| sum.plus(&one.summary));
         let wrong = rolled_out.iter().find_map(|one| one.wrong.as_ref());
@@ -69,6 +71,7 @@ impl WorkSets {
             for condition in &conditions {
                 condition.put(&mut status["conditions"], &now);
             }
+            told.put(&mut status["conditions"], &now);
             Ok(value)
         };
         let said = self.client.modify_this(&self.sets, set, Some("status"), change).await;

@@ -1,11 +1,12 @@
 //! What is counted of a set's works.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use freewheel_hub_fleet::rollout::{Group, NotAStrategy, Progress, Stage};
+use freewheel_hub_fleet::rollout::{NotAStrategy, Stage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::view::PlacementView;
 use crate::index::WorkEntry;
 
 /// What was done for one placement of a set.
@@ -15,6 +16,23 @@ pub(super) struct RolledOut {
     pub look_again: Option<Timestamp>,
     /// Why nothing new is given to anybody.
     pub wrong: Option<NotAStrategy>,
+    /// Who has failed, where that is more than may.
+    pub failed: BTreeSet<String>,
+    /// All have it and are well with it.
+    pub is_over: bool,
+    /// Whose turn it is, and who are not to be begun with now.
+    pub waiting: BTreeSet<String>,
+    /// When the first of their windows opens.
+    pub opens: Option<Timestamp>,
+}
+
+impl RolledOut {
+    /// Of works of which so much is known.
+    pub fn of(summary: Summary) -> Self {
+        let (failed, waiting) = (BTreeSet::new(), BTreeSet::new());
+        let (look_again, wrong, opens) = (None, None, None);
+        Self { summary, look_again, wrong, failed, is_over: false, waiting, opens }
+    }
 }
 
 /// What is counted of one placement's works.
@@ -36,13 +54,8 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub fn of(
-        placement: &str,
-        groups: &[Group],
-        kept: &[&WorkEntry],
-        as_wanted: &[&WorkEntry],
-        progress: &BTreeMap<String, Progress>,
-    ) -> Self {
+    pub fn of(view: &PlacementView<'_>) -> Self {
+        let PlacementView { placement, groups, kept, as_wanted, progress, .. } = view;
         let says = |kind: &str| {
             let holds = |work: &&&WorkEntry| {
                 work.facts().condition(kind).is_some_and(|condition| condition.holds)
@@ -50,7 +63,7 @@ impl Summary {
             as_wanted.iter().filter(holds).count()
         };
         Self {
-            placement: placement.to_owned(),
+            placement: (*placement).to_owned(),
             groups: groups.len(),
             desired: groups.iter().map(|group| group.clusters.len()).sum(),
             total: kept.len(),
