@@ -9,7 +9,8 @@ use std::time::Instant;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::{OpenError, witness};
+use super::open_error::OpenError;
+use super::witness;
 use crate::Revision;
 
 /// The database's file name in the data directory, and the one that it is made under.
