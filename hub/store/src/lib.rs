@@ -8,6 +8,7 @@
 //! store_state  the persistent ordered map of one moment, O(1) to keep
 //! history   recent events, shared by all watchers; each is called by its waker
 //! watch_cache  what readers see: the newest durable state and the history
+//! reflector  what somebody keeps of it, brought up to date when it is looked at
 //! committer checks, batches, makes durable, publishes
 //! layer     a store over another, with a little of its own
 //! memory    the backend for tests and simulations; nothing survives
@@ -37,6 +38,7 @@ mod layer;
 pub mod memory;
 mod prepare;
 pub mod redb;
+mod reflector;
 mod revision;
 mod room;
 mod scope;
@@ -54,6 +56,7 @@ mod watch_cache;
 pub use event::Event;
 pub use history::Limits;
 pub use layer::Layer;
+pub use reflector::{Reflected, Reflector};
 pub use revision::{Compacted, Revision};
 pub use scope::Scope;
 pub use sealer::{Resealed, SealError, Sealer, Unsealed};
