@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::keys::PkiError;
+use crate::pki_error::PkiError;
 
 /// Writes a file whole or not at all, with its mode from the first byte.
 ///
