@@ -117,7 +117,7 @@ impl<S: PlanSet> HubSession<S> {
     ///
     /// # Errors
     /// With the reason to send back when this peer cannot be talked to.
-    pub fn greet(
+    pub fn accept(
         hello: &HelloV1,
         certified: &ClusterName,
         welcome: WelcomeV1,
@@ -223,7 +223,11 @@ impl<S: PlanSet> HubSession<S> {
     ///
     /// # Errors
     /// With the reason to close the session.
-    pub fn hear(&mut self, message: SpokeToHub, now: Duration) -> Result<Option<Effect>, Reason> {
+    pub fn receive(
+        &mut self,
+        message: SpokeToHub,
+        now: Duration,
+    ) -> Result<Option<Effect>, Reason> {
         match message {
             SpokeToHub::Hello(_) => Err(Reason::Violation("a second greeting".into())),
             SpokeToHub::Heartbeat { generation, digest } => Ok(self.beat(generation, digest)),

@@ -116,7 +116,7 @@ impl SpokeSession {
     ///
     /// # Errors
     /// With the reason to close the session.
-    pub fn hear(&mut self, message: HubToSpoke) -> Result<Option<Effect>, Reason> {
+    pub fn receive(&mut self, message: HubToSpoke) -> Result<Option<Effect>, Reason> {
         match (message, self.welcome.is_some()) {
             (HubToSpoke::Goodbye(reason), _) => Ok(Some(Effect::Left(reason))),
             (HubToSpoke::Welcome(welcome), false) => {

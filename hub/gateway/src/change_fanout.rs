@@ -236,7 +236,7 @@ impl ChangeFanout {
                 signal.raise();
             }
         }
-        news.config.iter().for_each(|key| self.readers.tell(key));
+        news.config.iter().for_each(|key| self.readers.notify(key));
         for signal in news.to_recheck.iter().filter_map(|spoke| signals.get(&**spoke)) {
             signal.recheck();
             signal.raise();

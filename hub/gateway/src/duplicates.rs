@@ -134,7 +134,7 @@ impl DuplicateIdentities {
 }
 
 /// Tells the hub's people which two there are. Which of them has the copy it cannot know.
-pub(crate) async fn tell(
+pub(crate) async fn report_duplicate(
     objects: &Objects,
     hub: &str,
     identity: &SpokeIdentity,

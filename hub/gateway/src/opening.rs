@@ -94,7 +94,7 @@ pub(crate) async fn open(
         durable_reports: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
-    PlanSession::greet(&hello, cluster, welcome, None).map_err(End::Left)?;
+    PlanSession::accept(&hello, cluster, welcome, None).map_err(End::Left)?;
     hello.held =
         incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await;
     welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
@@ -134,8 +134,9 @@ async fn refuse_twin(
     if let Some(holder) = holder.filter(|_| tell) {
         let away = link.peer().address;
         // It is not kept waiting by the disk.
-        let tell = duplicates::tell(&inner.objects, &inner.hub, identity, &holder, away);
-        let _ = timeout(GOODBYE_TIMEOUT, tell).await;
+        let reported =
+            duplicates::report_duplicate(&inner.objects, &inner.hub, identity, &holder, away);
+        let _ = timeout(GOODBYE_TIMEOUT, reported).await;
     }
     Err(End::Left(Reason::Cloned))
 }
@@ -168,7 +169,7 @@ fn into_force(
         return Err(End::Left(Reason::Superseded));
     }
     let known = inner.known.lock().remove(&identity.uid);
-    let state = PlanSession::greet(hello, cluster, welcome, known).map_err(End::Left)?;
+    let state = PlanSession::accept(hello, cluster, welcome, known).map_err(End::Left)?;
     let state = Arc::new(Mutex::new(state));
     let own = Link {
         transport: link.clone(),

@@ -141,7 +141,7 @@ impl Session<'_> {
             };
             let view = PlanView { tokens: Some(tokens), ..fanout.view(&*snapshot) };
             let images = &*self.inner.images;
-            plan.look(&changes, &view, images);
+            plan.update(&changes, &view, images);
             let (named, unnamed) = plan.take_renamed();
             subscription.end(&unnamed);
             subscription.begin(&named);
@@ -173,7 +173,7 @@ impl Session<'_> {
     }
 
     /// Tells what the newest look had to leave out, beside the looks: each is a write or two.
-    pub(crate) async fn tell_refused(&self) -> Infallible {
+    pub(crate) async fn report_refused(&self) -> Infallible {
         let mut newest = self.refused.subscribe();
         let mut told: Vec<Refused> = Vec::new();
         loop {
@@ -181,7 +181,7 @@ impl Session<'_> {
             let tell = async |one: Refused| {
                 let before = told.contains(&one);
                 let outcome =
-                    refusals::tell(&self.inner.objects, self.identity, &one, before).await;
+                    refusals::report(&self.inner.objects, self.identity, &one, before).await;
                 // The next look tells again what could not be told.
                 let failed = |error| {
                     debug!(cluster = %self.cluster, %error, "cannot tell what was left out of the plan");
