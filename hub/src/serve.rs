@@ -329,7 +329,7 @@ impl Hub {
         let (store, room, keys) = (self.disk.clone(), self.disk.clone(), keys.sealing.clone());
         checks.push(Check::of_readiness("store", move || store.takes_writes()));
         checks.push(Check::of_readiness("disk-space", move || room.has_room()));
-        checks.push(Check::of_readiness("sealing-keys", move || keys.look()));
+        checks.push(Check::of_readiness("sealing-keys", move || keys.reload()));
         checks
     }
 

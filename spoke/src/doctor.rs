@@ -169,7 +169,7 @@ fn disk(data: &Path) -> Finding {
 
 /// Judged by the thresholds at which the agent evicts pods, unless it was given others.
 fn room(left: &Observed) -> Finding {
-    let short = Watch::new(eviction::defaults()).look(left, Duration::ZERO).short;
+    let short = Watch::new(eviction::defaults()).observe(left, Duration::ZERO).short;
     let apart = left.get(&Signal::Images) != left.get(&Signal::Disk);
     let of_pods = |short: &&Shortage| !(apart && short.signal == Signal::Images);
     let mut disks = short.iter().filter(|short| !short.signal.is_memory());
@@ -448,7 +448,7 @@ mod tests {
                 let mut seen = Observed::from([(Signal::Disk, plenty), (Signal::Memory, plenty)]);
                 seen.insert(signal, left);
                 let mut agent = Watch::new(crate::run::thresholds(vec![], vec![]));
-                let short = !agent.look(&seen, Duration::ZERO).short.is_empty();
+                let short = !agent.observe(&seen, Duration::ZERO).short.is_empty();
                 assert_eq!(matches!(room(&seen), Bad(..)), short, "{signal:?} {percent} %");
                 (few, all) = (few + usize::from(short), all + 1);
             }

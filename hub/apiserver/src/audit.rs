@@ -249,7 +249,7 @@ impl Recording {
             _answer: None,
         });
         if progress != Progress::Refused {
-            recording.tell(Stage::RequestReceived).await;
+            recording.emit(Stage::RequestReceived).await;
         }
         Some(recording)
     }
@@ -348,7 +348,7 @@ impl Recording {
             Progress::Brief => self.tell_last(Stage::ResponseComplete).await,
             Progress::Lasting => {
                 self.progress = Progress::Begun;
-                self.tell(Stage::ResponseStarted).await;
+                self.emit(Stage::ResponseStarted).await;
                 return response.map(|body| body.keeping_until_out(self));
             }
             Progress::Begun | Progress::Over => {}
@@ -392,7 +392,7 @@ impl Recording {
         self.rule.at(stage).then(|| self.event.line())
     }
 
-    async fn tell(&mut self, stage: Stage) {
+    async fn emit(&mut self, stage: Stage) {
         if let Some(line) = self.line_at(stage) {
             self.by.audit.log.write(line).await;
         }
@@ -400,7 +400,7 @@ impl Recording {
 
     async fn tell_last(&mut self, stage: Stage) {
         self.progress = Progress::Over;
-        self.tell(stage).await;
+        self.emit(stage).await;
     }
 }
 

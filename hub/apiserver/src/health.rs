@@ -54,7 +54,7 @@ impl Check {
     }
 
     /// Whether it holds, for the log too when that has changed.
-    pub(crate) fn look(&self) -> Result<(), String> {
+    pub(crate) fn run(&self) -> Result<(), String> {
         let holds = (self.run)();
         if self.changes(holds.is_err()) {
             match &holds {
@@ -70,7 +70,7 @@ impl Check {
 
     /// Why it fails, and since when somebody has seen that; nothing, where it holds.
     pub(crate) fn failing(&self, now: i64) -> Option<(String, i64)> {
-        let why = self.look().err()?;
+        let why = self.run().err()?;
         Some((why, *self.since.lock().get_or_insert(now)))
     }
 
@@ -103,7 +103,7 @@ pub fn answer(
 }
 
 fn one(check: &Check, told: bool) -> Response<Body> {
-    match check.look() {
+    match check.run() {
         Ok(()) => respond::text(200, "ok".to_owned()),
         Err(_) if !told => {
             respond::text(500, "internal server error: reason withheld\n".to_owned())
@@ -134,7 +134,7 @@ fn all<'a>(probe: &str, query: &str, checks: impl Iterator<Item = &'a Check>) ->
         }
     };
     line("ping", &|| Ok(()));
-    checks.for_each(|check| line(check.name, &|| check.look()));
+    checks.for_each(|check| line(check.name, &|| check.run()));
     if !excluded.is_empty() {
         let names: Vec<_> = excluded.iter().map(|name| format!("{name:?}")).collect();
         let names = names.join(",");

@@ -217,7 +217,7 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
         .spawn()?;
     let patience = allowance.patience();
     let (_alive, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let ended = async { tokio::try_join!(hear(out), hear(err), child.wait()) };
+    let ended = async { tokio::try_join!(read_output(out), read_output(err), child.wait()) };
     let (out, err, status) = match tokio::time::timeout(patience, ended).await {
         Ok(ended) => ended?,
         Err(_) => return Err(CompileError::Died(format!("it took longer than {patience:?}"))),
@@ -234,7 +234,7 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
 }
 
 /// The beginning of what a child says; the rest is heard and forgotten.
-async fn hear(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+async fn read_output(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut said = Vec::new();
     if let Some(mut from) = from {
         (&mut from).take(CHILD_OUTPUT_BYTES_MAX).read_to_end(&mut said).await?;

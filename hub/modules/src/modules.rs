@@ -108,7 +108,7 @@ impl Modules {
         // First: who was there before is known by it.
         let tags = Tags::open(&dir, may_make)?;
         let blobs = Blobs::open(&dir)?;
-        missing_files::tell(&tags.book(), &blobs);
+        missing_files::report(&tags.book(), &blobs);
         let inner = Inner {
             blobs,
             uploads: Uploads::open(&dir)?,

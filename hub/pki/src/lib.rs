@@ -55,7 +55,7 @@ pub use jwk_set::{ForeignToken, JwkSet};
 pub use keys::Pki;
 pub use pem::{ChainFault, certificates, check_chain, encode};
 pub use pki_error::PkiError;
-pub use request::{Request, RequestError, Signature, VerifiedRequest, ask};
+pub use request::{Request, RequestError, Signature, VerifiedRequest, signing_request};
 pub use sealing_file::SealingFile;
 pub use sealing_key::{KeyId, SealingKey};
 pub use secret::{NoRandomness, letters};

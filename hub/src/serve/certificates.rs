@@ -82,9 +82,9 @@ impl Certificates {
                 () = tokio::time::sleep(wait) => {}
             }
             let looked = if next_look.is_due(Instant::now()) {
-                self.look(&mut pki, &names)
+                self.renew_due(&mut pki, &names)
             } else {
-                self.tell(&pki, &names)
+                self.write_due_kubeconfig(&pki, &names)
             };
             wait = if self.told { CERTIFICATE_CHECK_EVERY } else { KUBECONFIG_CHECK_EVERY };
             if let Err(failed) = looked {
@@ -105,7 +105,7 @@ impl Certificates {
         }
     }
 
-    fn look(&mut self, pki: &mut Pki, names: &Names) -> Result<(), Failed> {
+    fn renew_due(&mut self, pki: &mut Pki, names: &Names) -> Result<(), Failed> {
         let now = self.clock.unix_seconds();
         if self.served.is_due(now) {
             let (own, served) = pki.serving(&names.dns, &names.addresses, now)?;
@@ -118,11 +118,11 @@ impl Certificates {
             self.told = false;
             info!("the administrator's certificate is renewed");
         }
-        self.tell(pki, names)
+        self.write_due_kubeconfig(pki, names)
     }
 
     /// Writes the administrator's kubeconfig where that is still to be done, and there is what it leads to.
-    fn tell(&mut self, pki: &Pki, names: &Names) -> Result<(), Failed> {
+    fn write_due_kubeconfig(&mut self, pki: &Pki, names: &Names) -> Result<(), Failed> {
         if !self.told && self.announced.holds() {
             write_kubeconfig(pki, names, &self.data)?;
             self.told = true;
@@ -288,11 +288,11 @@ mod tests {
         fs::create_dir(&path).unwrap();
         kept.told = false;
         kept.announced.set(false);
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         kept.announced.set(true);
-        kept.look(&mut pki, &names()).unwrap_err();
+        kept.renew_due(&mut pki, &names()).unwrap_err();
         fs::remove_dir(&path).unwrap();
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("client-certificate-data"));
     }
 
@@ -301,7 +301,7 @@ mod tests {
         let (bench, mut kept, mut pki) = Bench::new();
         let before = bench.seen().await;
         assert!(before.0.is_some() && before.1.is_some());
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         assert_eq!(bench.seen().await, before, "none of them is due");
         // On its last day, whatever its life is.
         let left = kept.served.to - bench.ahead.unix_seconds() - DAY_SECONDS;

@@ -234,7 +234,7 @@ impl Runtime {
     ///
     /// # Errors
     /// Those of the work.
-    pub async fn look<T: Send + 'static>(
+    pub async fn read_in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {

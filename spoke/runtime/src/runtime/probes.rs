@@ -52,7 +52,7 @@ impl Runtime {
         let mut outcome = Probed::Success;
         for _ in 0..PROBE_TRIES_MAX {
             outcome = tokio::select! {
-                outcome = target.look(probe) => outcome,
+                outcome = target.probe(probe) => outcome,
                 () = killed.cancelled() => return Probed::Ended,
             };
             // What answers for a container that is killed says nothing of it.
@@ -68,7 +68,7 @@ impl Runtime {
 }
 
 impl Target {
-    async fn look(&self, probe: &ProbeV1) -> Probed {
+    async fn probe(&self, probe: &ProbeV1) -> Probed {
         let most = Duration::from_secs(probe.timeout_seconds.max(1).into());
         match &probe.handler {
             ProbeHandlerV1::Tcp(port) => self.connects(*port).await,
