@@ -81,17 +81,17 @@ pub(crate) async fn watch(
         }
         let wait = until_next(&left, probe.device.untouched(guests), thresholds);
         let mark = next_mark(held, &left, thresholds);
-        let mut told = inputs.send(Input::Signals(left)).await.is_ok();
+        let mut delivered = inputs.send(Input::Signals(left)).await.is_ok();
         let moved = probe.address.refresh();
         if moved || next_probe <= Instant::now() {
             next_probe = Instant::now() + PROBE_EVERY;
             let node = probe.node_status(data);
             if last.as_ref() != Some(&node) {
-                told &= inputs.send(Input::Node(node.clone())).await.is_ok();
+                delivered &= inputs.send(Input::Node(node.clone())).await.is_ok();
                 last = Some(node);
             }
         }
-        if !told {
+        if !delivered {
             stop.cancelled().await;
             return;
         }

@@ -67,9 +67,9 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
     let time = identity::clock(&options.data);
-    let told = identity::hub_time(&options.data);
+    let announced = identity::hub_time(&options.data);
     let mut findings = vec![
-        ("clock", clock(unix_now(), told)),
+        ("clock", clock(unix_now(), announced)),
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
         ("files", open_files(open_files::hard())),
@@ -132,12 +132,12 @@ fn unjoined(asked: Option<&str>) -> Finding {
     )
 }
 
-fn clock(now: u64, told: u64) -> Finding {
+fn clock(now: u64, announced: u64) -> Finding {
     if now < BUILT_UNIX_SECONDS {
         return Bad("the clock was never set".to_owned(), COMPARE.to_owned());
     }
-    if now + CLOCK_AHEAD_SECONDS_MAX < told {
-        let hours = (told - now) / 3600;
+    if now + CLOCK_AHEAD_SECONDS_MAX < announced {
+        let hours = (announced - now) / 3600;
         let cause = format!("the clock is {hours} hours behind what the hub's showed already");
         return Bad(cause, COMPARE.to_owned());
     }

@@ -84,7 +84,7 @@ impl Check {
 #[must_use]
 pub fn answer(
     probe: &str,
-    (check, told): (&str, bool),
+    (check, shows_why): (&str, bool),
     query: &str,
     checks: &[Check],
 ) -> Response<Body> {
@@ -93,7 +93,7 @@ pub fn answer(
         "" => all(probe, query, checks),
         "ping" => respond::text(200, "ok".to_owned()),
         name => match checks.into_iter().find(|check| check.name == name) {
-            Some(check) => one(check, told),
+            Some(check) => one(check, shows_why),
             None => return respond::failure(&respond::no_such_path()),
         },
     };
@@ -102,10 +102,10 @@ pub fn answer(
     response
 }
 
-fn one(check: &Check, told: bool) -> Response<Body> {
+fn one(check: &Check, shows_why: bool) -> Response<Body> {
     match check.run() {
         Ok(()) => respond::text(200, "ok".to_owned()),
-        Err(_) if !told => {
+        Err(_) if !shows_why => {
             respond::text(500, "internal server error: reason withheld\n".to_owned())
         }
         Err(why) => respond::text(500, format!("internal server error: {why}\n")),

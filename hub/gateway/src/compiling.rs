@@ -63,7 +63,7 @@ pub(crate) async fn artifact(
     }
     let in_line = inner.images.compiling(component, profile).is_some();
     let _place = if in_line { Some(waits.take(&tenants).ok_or_else(later)?) } else { None };
-    let told = async {
+    let reported = async {
         sleep(UNTOLD_COMPILE_TIME).await;
         if let Some(size) = inner.images.compiling(component, profile) {
             report_waiting(inner, identity, component, size).await;
@@ -73,7 +73,7 @@ pub(crate) async fn artifact(
     tokio::select! {
         biased;
         made = made => made.map_err(refusal),
-        never = told => never,
+        never = reported => never,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use freewheel_hub_api::streams::DeviceFigures;
+use freewheel_hub_api::streams::SpokeFigures;
 use freewheel_hub_plan::SpokeSet;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Revision;
@@ -21,7 +21,7 @@ pub(crate) type PlanSession = HubSession<SpokeSet>;
 
 /// Figures that are being told.
 pub(crate) type Telling =
-    Arc<Mutex<Option<WeakShared<BoxFuture<'static, Result<DeviceFigures, ApiError>>>>>>;
+    Arc<Mutex<Option<WeakShared<BoxFuture<'static, Result<SpokeFigures, ApiError>>>>>>;
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {

@@ -253,8 +253,8 @@ impl Session<'_> {
 
     async fn listen(&self, mut recv: Recv) -> Result<Infallible, End> {
         loop {
-            let said = recv.next_known::<SpokeToHub>(&self.inner.skipped).await?;
-            let Some(heard) = said.map(|message| self.receive(message)).transpose()? else {
+            let message = recv.next_known::<SpokeToHub>(&self.inner.skipped).await?;
+            let Some(heard) = message.map(|message| self.receive(message)).transpose()? else {
                 return Err(End::Closed(over(self.link).await));
             };
             if let Some((stamp, report)) = heard {

@@ -23,9 +23,9 @@ pub(crate) fn is_asked(call: &Call) -> bool {
 pub(crate) fn all(call: &Call) -> Result<Vec<Value>, ApiError> {
     let checks = call.hub.server.checks.iter().map(|check| {
         let wrong = check.run().err();
-        let told = wrong
+        let message = wrong
             .map(|why| if call.tenant.name.is_root() { why } else { "reason withheld".to_owned() });
-        value(check.name, told.as_deref())
+        value(check.name, message.as_deref())
     });
     Ok(checks.collect())
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use freewheel_hub_api::streams::DeviceFigures;
+use freewheel_hub_api::streams::SpokeFigures;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::figures::Figures;
 use freewheel_link::frame::{FrameError, FrameReader};
@@ -32,7 +32,7 @@ use crate::inner::Inner;
 pub(super) async fn fetch(
     inner: &Arc<Inner>,
     spoke: &ClusterName,
-) -> Result<DeviceFigures, ApiError> {
+) -> Result<SpokeFigures, ApiError> {
     let able = able(&inner.links, spoke, Open::Figures.ability());
     let able = able.map_err(|refusal| api_error(&refusal))?;
     let telling = {
@@ -56,7 +56,7 @@ async fn fetch_once(
     inner: Arc<Inner>,
     able: Able,
     spoke: ClusterName,
-) -> Result<DeviceFigures, ApiError> {
+) -> Result<SpokeFigures, ApiError> {
     let began = Instant::now();
     let link = (&*able.transport, &able.opened);
     let opened = open_on(link, &spoke, &Open::Figures, Use::Figures, Priority::Logs).await;
@@ -69,9 +69,9 @@ async fn read(
     stream: Stream,
     spoke: &ClusterName,
     began: Instant,
-) -> Result<DeviceFigures, ApiError> {
+) -> Result<SpokeFigures, ApiError> {
     match timeout(ANSWER_TIMEOUT, read_all(skipped, stream)).await {
-        Ok(Ok(all)) => Ok(DeviceFigures::since(began, all)),
+        Ok(Ok(all)) => Ok(SpokeFigures::since(began, all)),
         Ok(Err(why)) => {
             let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
             Err(ApiError::new(503, "ServiceUnavailable", text))

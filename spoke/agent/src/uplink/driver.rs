@@ -327,8 +327,8 @@ impl Driver {
                         (state.up, state.number) = (Some(Instant::now()), Some(number));
                     }
                     self.shared.link.send_replace(Some(link.clone()));
-                    let told = Input::ReportsTaken(welcome.durable_reports);
-                    inputs.send(told).await.map_err(|_| End::NoAgent)?;
+                    let taken = Input::ReportsTaken(welcome.durable_reports);
+                    inputs.send(taken).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(Some(number))
                 }
                 Some(Effect::Now(now)) => {

@@ -54,10 +54,10 @@ pub(super) async fn run(
         return;
     }
     loop {
-        let said = tokio::select! {
-            said = command.next() => match terminal {
-                Some(_) => Terminal::shown(said),
-                None => said,
+        let output = tokio::select! {
+            output = command.next() => match terminal {
+                Some(_) => Terminal::shown(output),
+                None => output,
             },
             // It may take its input only when its output is taken: neither waits for the other here.
             () = input.write(), if input.waits() => continue,
@@ -65,15 +65,15 @@ pub(super) async fn run(
             () = poll_fn(|cx| looks.poll(cx, |cx| send.is_stopped(cx))), if input.waits() => return,
             heard = recv.next::<ExecInput>(), if !input.waits() => match heard {
                 Ok(Some(message)) => match input.take(message, &mut terminal) {
-                    Some(said) => said,
+                    Some(output) => output,
                     None => continue,
                 },
                 Ok(None) => return,
                 Err(error) => return debug!(%error, "a command's stream broke off"),
             },
         };
-        let ended = matches!(said, ExecOutput::Ended(_));
-        if frame::write(&mut send, &said).await.is_err() {
+        let ended = matches!(output, ExecOutput::Ended(_));
+        if frame::write(&mut send, &output).await.is_err() {
             return;
         }
         if ended {

@@ -111,8 +111,8 @@ impl Target {
             Err(error) => return Probed::Error(error.to_string()),
         };
         let mut output = Vec::new();
-        while let Some(said) = executing.output().await {
-            for (Source::Stdout | Source::Stderr, bytes) in said {
+        while let Some(pieces) = executing.output().await {
+            for (Source::Stdout | Source::Stderr, bytes) in pieces {
                 let room = PROBE_BYTES_MAX - output.len();
                 output.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
