@@ -184,7 +184,7 @@ pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeE
     let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     let data = options.data.clone();
     let unusable = |source| ServeError::Data { path: data.clone(), source };
-    let on_disk = |error| full_disk::told(error, &data);
+    let on_disk = |error| full_disk::explained(error, &data);
     std::fs::create_dir_all(&data).map_err(unusable).map_err(on_disk)?;
     let _lock = lock(&data).map_err(on_disk)?;
     let names = Names::new(&options)?;
@@ -284,7 +284,7 @@ impl Hub {
             served,
             clock: self.objects.clock().clone(),
             announced: signs.bootstrap.clone(),
-            told: false,
+            is_kubeconfig_written: false,
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits(), server, stop.clone());
         parts.start("API server", serving);

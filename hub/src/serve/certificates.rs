@@ -49,7 +49,7 @@ pub(super) struct Certificates {
     /// What clients find with the administrator's kubeconfig is written.
     pub(super) announced: Flag,
     /// That kubeconfig says what is valid now.
-    pub(super) told: bool,
+    pub(super) is_kubeconfig_written: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,11 @@ impl Certificates {
             } else {
                 self.write_due_kubeconfig(&pki, &names)
             };
-            wait = if self.told { CERTIFICATE_CHECK_EVERY } else { KUBECONFIG_CHECK_EVERY };
+            wait = if self.is_kubeconfig_written {
+                CERTIFICATE_CHECK_EVERY
+            } else {
+                KUBECONFIG_CHECK_EVERY
+            };
             if let Err(failed) = looked {
                 let error = crate::chain(&failed);
                 error!(error, "the hub's certificates cannot be made anew; trying again");
@@ -115,7 +119,7 @@ impl Certificates {
             info!("the certificates of API and link are renewed");
         }
         if pki.renew_admin(&self.data, now)? {
-            self.told = false;
+            self.is_kubeconfig_written = false;
             info!("the administrator's certificate is renewed");
         }
         self.write_due_kubeconfig(pki, names)
@@ -123,9 +127,9 @@ impl Certificates {
 
     /// Writes the administrator's kubeconfig where that is still to be done, and there is what it leads to.
     fn write_due_kubeconfig(&mut self, pki: &Pki, names: &Names) -> Result<(), Failed> {
-        if !self.told && self.announced.holds() {
+        if !self.is_kubeconfig_written && self.announced.holds() {
             write_kubeconfig(pki, names, &self.data)?;
-            self.told = true;
+            self.is_kubeconfig_written = true;
         }
         Ok(())
     }
@@ -231,8 +235,15 @@ mod tests {
             let announced = Flag::default();
             announced.set(true);
             let tls_kept = tls.clone();
-            let kept =
-                Certificates { data, tls: tls_kept, gateway, served, clock, announced, told: true };
+            let kept = Certificates {
+                data,
+                tls: tls_kept,
+                gateway,
+                served,
+                clock,
+                announced,
+                is_kubeconfig_written: true,
+            };
             (Self { dir, ca, ahead, tls, link, stop }, kept, pki)
         }
 
@@ -286,7 +297,7 @@ mod tests {
         // A folder in its place: the disk does not take it.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        kept.told = false;
+        kept.is_kubeconfig_written = false;
         kept.announced.set(false);
         kept.renew_due(&mut pki, &names()).unwrap();
         kept.announced.set(true);

@@ -319,7 +319,7 @@ impl Container {
             finished: unix,
         };
         // Who has come to its end well and could not hear that it was to stop was cut off from nothing.
-        self.changed &= exit.told || how.code != 0;
+        self.changed &= exit.was_asked_to_stop || how.code != 0;
         self.state = ContainerState::Ended { how, at: now, blameless: self.changed };
         true
     }
