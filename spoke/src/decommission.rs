@@ -193,6 +193,7 @@ impl Decommission {
             return fs::remove_file(&heard);
         }
         fs::rename(&heard, &file)?;
+        // From here on no start begins anything else, also after a power cut.
         File::open(dir)?.sync_all()
     }
 

@@ -147,6 +147,7 @@ impl<D: Disk> RedbLog<D> {
     ) -> Result<(redb::WriteTransaction, u64), redb::Error> {
         let Some(database) = &self.database else { return Err(redb::Error::PreviousIo) };
         let mut txn = database.begin_write()?;
+        // Its commit is the fsync that all writers of the batch are answered after.
         txn.set_durability(Durability::Immediate)?;
         let mut sum = self.sum;
         {
