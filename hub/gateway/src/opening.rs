@@ -28,7 +28,7 @@ use tokio::io::AsyncRead;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::duplicates::{self, Greeting};
+use crate::duplicates::{self, Arrival};
 use crate::inner::Inner;
 use crate::links::{self, Link, PlanSession};
 use crate::session_end::{End, GOODBYE_TIMEOUT};
@@ -129,9 +129,9 @@ async fn refuse_twin(
     instance: u64,
 ) -> Result<(), End> {
     let holder = links::holder(&inner.links, &identity.cluster);
-    let greeting = inner.duplicates.greets(&identity.uid, instance, holder.is_some());
-    let Greeting::Twin { tell } = greeting else { return Ok(()) };
-    if let Some(holder) = holder.filter(|_| tell) {
+    let arrival = inner.duplicates.arrives(&identity.uid, instance, holder.is_some());
+    let Arrival::Duplicate { report } = arrival else { return Ok(()) };
+    if let Some(holder) = holder.filter(|_| report) {
         let away = link.peer().address;
         // It is not kept waiting by the disk.
         let reported =
@@ -175,7 +175,7 @@ fn into_force(
         transport: link.clone(),
         state: state.clone(),
         opened: Arc::default(),
-        telling: Arc::default(),
+        figures_request: Arc::default(),
         abilities: hello.abilities,
         uid: identity.uid.clone(),
         epoch,

@@ -35,21 +35,21 @@ pub(super) async fn fetch(
 ) -> Result<SpokeFigures, ApiError> {
     let able = able(&inner.links, spoke, Open::Figures.ability());
     let able = able.map_err(|refusal| api_error(&refusal))?;
-    let telling = {
-        let mut telling = able.telling.lock();
-        let same = telling.as_ref().and_then(WeakShared::upgrade);
+    let request = {
+        let mut request = able.figures_request.lock();
+        let same = request.as_ref().and_then(WeakShared::upgrade);
         match same.filter(|same| same.peek().is_none()) {
             Some(same) => same,
             None => {
                 let asked = fetch_once(inner.clone(), able.clone(), spoke.clone()).boxed().shared();
-                *telling = asked.downgrade();
+                *request = asked.downgrade();
                 // Whoever comes after who asked waits for this one's end. It has one: both of its steps have a limit.
                 tokio::spawn(asked.clone());
                 asked
             }
         }
     };
-    telling.await
+    request.await
 }
 
 async fn fetch_once(

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::frame;
 use freewheel_link::message::{Answer, ExecInput, ExecOutput, ExecV1};
-use freewheel_link::stop_looks::StopLooks;
+use freewheel_link::stop_poll::StopPoll;
 use freewheel_link::transport::{Priority, SendHalf};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, duplex};
 use tracing::debug;
@@ -43,7 +43,7 @@ pub(super) async fn run(
 ) {
     let (pipe, stdin) = request.stdin.then(|| duplex(STDIN_BYTES)).unzip();
     let mut input = Input { pipe, ..Input::default() };
-    let (mut terminal, mut looks) = (request.tty.then(Terminal::default), StopLooks::default());
+    let (mut terminal, mut looks) = (request.tty.then(Terminal::default), StopPoll::default());
     let stdin = stdin.map(|stdin: DuplexStream| -> Stdin { Box::new(stdin) });
     let mut command = match serve.exec(request, stdin).await {
         Ok(command) => command,
