@@ -11,20 +11,20 @@
 //!   (`the_administrator_is_renewed_by_what_the_certificate_says`).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freewheel_hub_apiserver::{Tls, TlsError};
 use freewheel_hub_gateway::{Gateway, SetupError};
 use freewheel_hub_objects::clock::Clock;
-use freewheel_hub_pki::{Pki, PkiError, Validity};
+use freewheel_hub_pki::{Pki, PkiError, Validity, read_text, write};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::names::Names;
 use super::tasks::Flag;
-use super::write_kubeconfig;
+use crate::kubeconfig;
 
 /// The clock may jump: it is looked at this often, which costs nothing.
 const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -133,6 +133,18 @@ impl Certificates {
         }
         Ok(())
     }
+}
+
+fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiError> {
+    let access = (&*pki.ca_pem, &*pki.admin_pem, &*pki.admin_key_pem);
+    let text = kubeconfig::write("freewheel", &names.api, access);
+    let path = data.join("admin.kubeconfig");
+    // A person may have set a namespace in it: only what is not ours to keep is written again.
+    let old = read_text(&path);
+    if old.is_ok_and(|old| kubeconfig::same_access(&old, &text)) {
+        return Ok(());
+    }
+    write(&path, text.as_bytes(), 0o600)
 }
 
 /// When the certificates are looked at next: files are read and verified for that, and what is announced may not be written

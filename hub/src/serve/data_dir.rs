@@ -26,8 +26,8 @@ use freewheel_hub_store::Store as _;
 use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_link::artifact::PublicKey;
 
-use super::ServeError;
 use super::sealing::{EncryptionConfiguration, Sealing};
+use super::serve_error::ServeError;
 
 pub struct DataDir {
     pub store: Arc<RedbStore>,

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::ServeError;
+use super::serve_error::ServeError;
 
 /// The same error, under what a full disk asks for when that is why.
 pub(super) fn explained(error: ServeError, data: &Path) -> ServeError {
