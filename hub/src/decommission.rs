@@ -20,14 +20,14 @@ use crate::devices::{self, DeviceError};
 pub async fn run(options: DecommissionOptions) -> Result<(), DeviceError> {
     let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     if options.names.is_empty() {
-        say(devices::wipes(&client, None).await?);
+        print(devices::wipes(&client, None).await?);
     }
     let key = options.key.as_deref();
     if key.is_some() && options.names.len() != 1 {
         return Err(DeviceError::KeyOfSeveral);
     }
     for name in &options.names {
-        say(decommission(&client, name, key).await?);
+        print(decommission(&client, name, key).await?);
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn check(
     }
 }
 
-fn say(mut wipes: Vec<Wipe>) {
+fn print(mut wipes: Vec<Wipe>) {
     wipes.sort_by(|a, b| (&a.cluster, &a.ordered_at).cmp(&(&b.cluster, &b.ordered_at)));
     wipes.iter().for_each(|wipe| println!("{}", wipe.standing()));
 }

@@ -118,7 +118,7 @@ fn read(cluster: &Value) -> Device {
 }
 
 /// What is there, if it is.
-async fn look(client: &Client, path: &str) -> Result<Option<Value>, ClientError> {
+async fn get_if_there(client: &Client, path: &str) -> Result<Option<Value>, ClientError> {
     match client.get(path).await {
         Ok(value) => Ok(Some(value)),
         Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => Ok(None),
@@ -128,12 +128,12 @@ async fn look(client: &Client, path: &str) -> Result<Option<Value>, ClientError>
 
 /// The device of this name.
 pub async fn find(client: &Client, name: &str) -> Result<Option<Device>, ClientError> {
-    Ok(look(client, &format!("{CLUSTERS}/{name}")).await?.as_ref().map(read))
+    Ok(get_if_there(client, &format!("{CLUSTERS}/{name}")).await?.as_ref().map(read))
 }
 
 /// Whether it is in session with its hub, or was until a moment ago.
 pub async fn is_connected(client: &Client, name: &str) -> Result<bool, ClientError> {
-    let node = look(client, &format!("/api/v1/nodes/{name}")).await?.unwrap_or_default();
+    let node = get_if_there(client, &format!("/api/v1/nodes/{name}")).await?.unwrap_or_default();
     let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     Ok(conditions.any(|it| it["type"] == "Ready" && it["status"] == "True"))
 }
@@ -144,7 +144,7 @@ fn order_path(key: &str) -> String {
 
 /// The order to the device with this key.
 pub async fn order(client: &Client, key: &str) -> Result<Option<Order>, ClientError> {
-    Ok(look(client, &order_path(key)).await?.as_ref().and_then(Order::read))
+    Ok(get_if_there(client, &order_path(key)).await?.as_ref().and_then(Order::read))
 }
 
 /// Every order to wipe, of devices of this name or of all.
@@ -166,7 +166,7 @@ pub async fn give(client: &Client, key: &str, wanted: &Order) -> Result<Order, C
     let all = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     let mut last = None;
     for _ in 0..TRIES_MAX {
-        let there = look(client, &order_path(key)).await?;
+        let there = get_if_there(client, &order_path(key)).await?;
         let known = there.as_ref().and_then(Order::read);
         if let Some(known) =
             known.filter(|known| matches!(known, Order::Wipe(_)) || known == wanted)

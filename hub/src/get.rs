@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_apiserver::{CLUSTER_ADMIN, CONFINED};
-use freewheel_hub_pki::{RequestError, ask};
+use freewheel_hub_pki::{RequestError, signing_request};
 use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
 use http::{Method, StatusCode};
@@ -112,7 +112,7 @@ impl Holder {
     /// A certificate and its key.
     async fn certificate(&self, client: &Client) -> Result<(String, String), GetError> {
         let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
-        let (request, key_pem) = ask(&self.name, &groups)?;
+        let (request, key_pem) = signing_request(&self.name, &groups)?;
         let signed = signed(client, self, &request).await?;
         Ok((signed, key_pem))
     }

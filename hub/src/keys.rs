@@ -68,7 +68,7 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
     let added = Added::to(&file.keys()?, id);
     let began = Instant::now();
     let mut hub = Presence::new(options.data.join("admin.kubeconfig"), SILENCE_MAX);
-    let mut told = false;
+    let mut waits = false;
     while began.elapsed() < WAIT_MAX {
         if let Some(news) = added.news(&file)? {
             println!("{news}");
@@ -82,12 +82,12 @@ pub async fn rotate(options: RotateOptions) -> Result<(), KeysError> {
             );
             return Ok(());
         }
-        if !told {
+        if !waits {
             println!(
                 "waiting until the hub that runs on {} has sealed everything with it (it goes on without this command)",
                 options.data.display()
             );
-            told = true;
+            waits = true;
         }
         if hub.is_lost().await {
             println!(

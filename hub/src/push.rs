@@ -108,7 +108,7 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
 /// Waits until the hub has compiled the module for every engine that its devices have.
 async fn compiled(client: &Client, component: Digest) -> Result<(), PushError> {
     let path = format!("/v2/_freewheel/compiled/{component}");
-    let mut told = false;
+    let mut waits = false;
     loop {
         let answer = client.get(&path).await?;
         let profiles = answer["profiles"].as_array().cloned().unwrap_or_default();
@@ -119,12 +119,12 @@ async fn compiled(client: &Client, component: Digest) -> Result<(), PushError> {
         }
         let left = profiles.iter().filter(|entry| entry["state"] != "compiled").count();
         if left == 0 {
-            if told {
+            if waits {
                 eprintln!("compiled");
             }
             return Ok(());
         }
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut waits, true) {
             eprintln!(
                 "compiling for {left} engine profiles of the devices; Ctrl-C does not stop it"
             );

@@ -29,6 +29,7 @@ mod open_files;
 mod pods_measured;
 mod process;
 mod sealing;
+mod serve_error;
 mod signer;
 mod spare_room;
 mod store_metrics;
@@ -38,24 +39,23 @@ mod webhook;
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_apiserver::{Access, Check, Limits, Server, ServiceDialer, Tls, TlsError, Usage};
+use freewheel_hub_apiserver::{Access, Check, Limits, Server, ServiceDialer, Tls, Usage};
 use freewheel_hub_audit::Audit;
 use freewheel_hub_controllers::fleet::RolloutPlans;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::{definitions, module_users};
 use freewheel_hub_gateway::host_memory::host_memory;
-use freewheel_hub_gateway::{Gateway, Identity, SetupError};
+use freewheel_hub_gateway::{Gateway, Identity};
 use freewheel_hub_metrics::Metrics;
-use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
+use freewheel_hub_modules::{Modules, compile};
 use freewheel_hub_objects::Objects;
-use freewheel_hub_pki::{Pki, PkiError, Validity, read_text, write};
-use freewheel_hub_store::redb;
+use freewheel_hub_pki::{Pki, Validity};
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::tls::DefaultTimeProvider;
@@ -68,7 +68,6 @@ use tracing::{info, warn};
 
 use self::certificates::Certificates;
 use crate::cli::ServeOptions;
-use crate::kubeconfig;
 use admission_webhooks::AdmissionWebhooks;
 use caller_rights::CallersRights;
 use cluster_quota::ClusterQuota;
@@ -76,17 +75,14 @@ use data_dir::DataDir;
 use definition_quota::DefinitionQuota;
 use disk::{Disk, WatchedStore};
 use disk_reserve::DiskReserve;
-use files::FileError;
 pub use login::secret as registry_login;
 use module_kinds::Handlers;
 use names::Names;
 use pods_measured::PodsMeasured;
 use sealing::Rotation;
+use serve_error::ServeError;
 use signer::{Signer, TokenSigner};
 use tasks::{HealthSigns, Tasks, together};
-
-/// First address of the Service range: `default/kubernetes`.
-const KUBERNETES_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 128, 0, 1));
 
 /// How long connections may take to finish after the signal to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -94,88 +90,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long all of the hub may take to stop. Connections, spokes and controllers need less; whoever hangs
 /// is left behind, for nothing that was acknowledged depends on it.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why the hub does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The data folder.
-    #[error("cannot use the data folder {path}")]
-    Data {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Somebody else has it.
-    #[error("{0} is in use by another hub")]
-    InUse(PathBuf),
-    /// The store.
-    #[error("cannot open the store in {path}")]
-    Store {
-        /// Its folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<redb::OpenError>,
-    },
-    /// The fleet's root key.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// Keys.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The gateway.
-    #[error(transparent)]
-    Gateway(#[from] SetupError),
-    /// Modules.
-    #[error(transparent)]
-    Modules(#[from] OpenError),
-    /// An address.
-    #[error("cannot listen on {address} for {what}; choose another address with {flag} HOST:PORT")]
-    Listen {
-        /// For what.
-        what: &'static str,
-        /// How to choose another.
-        flag: &'static str,
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A file that says who callers are, or what they may do.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The name to advertise.
-    #[error("--advertise {0:?} is neither an address nor a DNS name: give HOST without a port")]
-    Advertise(String),
-    /// Who tokens are from.
-    #[error(
-        "--service-account-issuer {0:?} is no URL that paths can follow: give https://HOST[:PORT][/PATH]"
-    )]
-    Issuer(String),
-    /// There is no room for what has to be there before anything is served.
-    #[error(
-        "the disk of {path} is full: free some of it, or begin in another folder with --data DIR"
-    )]
-    NoRoom {
-        /// The data folder.
-        path: PathBuf,
-        /// What was to be written.
-        #[source]
-        source: Box<Self>,
-    },
-    /// A part ended by itself.
-    #[error("the {0} of the hub ended by itself; a hub without it is none")]
-    Lost(&'static str, #[source] Option<io::Error>),
-    /// The listener or a signal.
-    #[error("the hub cannot go on")]
-    Run(#[from] io::Error),
-}
 
 /// Runs until SIGTERM or Ctrl-C, and its control loops on these threads of their own.
 ///
@@ -187,7 +101,7 @@ pub async fn run(options: ServeOptions, background: Handle) -> Result<(), ServeE
     let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     let data = options.data.clone();
     let unusable = |source| ServeError::Data { path: data.clone(), source };
-    let on_disk = |error| full_disk::told(error, &data);
+    let on_disk = |error| full_disk::explained(error, &data);
     std::fs::create_dir_all(&data).map_err(unusable).map_err(on_disk)?;
     let _lock = lock(&data).map_err(on_disk)?;
     let names = Names::new(&options)?;
@@ -315,7 +229,7 @@ impl Hub {
             served,
             clock: self.objects.clock().clone(),
             announced: signs.bootstrap.clone(),
-            told: false,
+            is_kubeconfig_written: false,
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits(), server, stop.clone());
         parts.start("API server", serving);
@@ -362,7 +276,7 @@ impl Hub {
         let (store, room, keys) = (self.disk.clone(), self.disk.clone(), keys.sealing.clone());
         checks.push(Check::of_readiness("store", move || store.takes_writes()));
         checks.push(Check::of_readiness("disk-space", move || room.has_room()));
-        checks.push(Check::of_readiness("sealing-keys", move || keys.look()));
+        checks.push(Check::of_readiness("sealing-keys", move || keys.reload()));
         checks
     }
 
@@ -454,18 +368,6 @@ async fn parting(mut parts: Tasks, signals: &mut Signals) {
         },
         () = signals.next() => warn!("told to stop twice: the hub stops at once"),
     }
-}
-
-fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiError> {
-    let access = (&*pki.ca_pem, &*pki.admin_pem, &*pki.admin_key_pem);
-    let text = kubeconfig::write("freewheel", &names.api, access);
-    let path = data.join("admin.kubeconfig");
-    // A person may have set a namespace in it: only what is not ours to keep is written again.
-    let old = read_text(&path);
-    if old.is_ok_and(|old| kubeconfig::same_access(&old, &text)) {
-        return Ok(());
-    }
-    write(&path, text.as_bytes(), 0o600)
 }
 
 /// What tells the hub to stop.

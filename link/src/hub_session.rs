@@ -117,7 +117,7 @@ impl<S: PlanSet> HubSession<S> {
     ///
     /// # Errors
     /// With the reason to send back when this peer cannot be talked to.
-    pub fn greet(
+    pub fn accept(
         hello: &HelloV1,
         certified: &ClusterName,
         welcome: WelcomeV1,
@@ -222,7 +222,11 @@ impl<S: PlanSet> HubSession<S> {
     ///
     /// # Errors
     /// With the reason to close the session.
-    pub fn hear(&mut self, message: SpokeToHub, now: Duration) -> Result<Option<Effect>, Reason> {
+    pub fn receive(
+        &mut self,
+        message: SpokeToHub,
+        now: Duration,
+    ) -> Result<Option<Effect>, Reason> {
         match message {
             SpokeToHub::Hello(_) => Err(Reason::Violation("a second greeting".into())),
             SpokeToHub::Heartbeat { generation, digest } => Ok(self.beat(generation, digest)),
@@ -258,8 +262,8 @@ impl<S: PlanSet> HubSession<S> {
     /// The wall clock shows this now. A device without a clock of its own lives by what it was told, and its certificates
     /// with it: where the hub's clock was set since, it has to know.
     pub fn keep_clock(&mut self, wall: UnixMillis, now: Duration) {
-        let Some((told, at)) = self.clock else { return };
-        let by_itself = u128::from(told) + now.saturating_sub(at).as_millis();
+        let Some((announced, at)) = self.clock else { return };
+        let by_itself = u128::from(announced) + now.saturating_sub(at).as_millis();
         if CLOCK_STEP_MIN.as_millis() <= u128::from(wall).abs_diff(by_itself) {
             (self.clock, self.set) = (Some((wall, now)), Some(wall));
         }

@@ -51,7 +51,7 @@ fn welcome() -> WelcomeV1 {
 
 fn session(held: Generation, digest: SetDigest, known: Option<Held>) -> HubSession {
     let hello = hello(held, digest);
-    let mut session = HubSession::greet(&hello, &hello.cluster, welcome(), known).unwrap();
+    let mut session = HubSession::accept(&hello, &hello.cluster, welcome(), known).unwrap();
     assert_eq!(session.poll(Duration::ZERO), Some(HubToSpoke::Welcome(welcome())));
     session
 }
@@ -66,7 +66,7 @@ fn plan(session: &mut HubSession, now: Duration) -> PlanV1 {
 
 fn took(session: &mut HubSession, revision: u64, set: &RecordSet) -> Option<Effect> {
     let took = SpokeToHub::Took { generation: generation(revision), digest: set.digest() };
-    session.hear(took, SECOND).unwrap()
+    session.receive(took, SECOND).unwrap()
 }
 
 #[test]
@@ -139,10 +139,10 @@ fn drift_in_a_heartbeat_is_healed_by_a_snapshot() {
     plan(&mut session, SECOND);
     took(&mut session, 5, &wanted);
     let beat = |digest| SpokeToHub::Heartbeat { generation: generation(5), digest };
-    assert_eq!(session.hear(beat(wanted.digest()), SECOND), Ok(None));
+    assert_eq!(session.receive(beat(wanted.digest()), SECOND), Ok(None));
     let late = SpokeToHub::Heartbeat { generation: generation(4), digest: SetDigest::default() };
-    assert_eq!(session.hear(late, SECOND), Ok(None), "a late datagram is no drift");
-    let drifted = session.hear(beat(set(&[("z", 1)]).digest()), SECOND);
+    assert_eq!(session.receive(late, SECOND), Ok(None), "a late datagram is no drift");
+    let drifted = session.receive(beat(set(&[("z", 1)]).digest()), SECOND);
     assert_eq!(drifted, Ok(Some(Effect::Drifted)));
     session.want(generation(5), wanted);
     assert!(plan(&mut session, SECOND).snapshot);
@@ -186,7 +186,7 @@ fn carried(records: &[(&str, usize)]) -> crate::message::PlanV1 {
         &hello(Generation::NONE, SetDigest::default()),
         Duration::ZERO,
     );
-    spoke.hear(HubToSpoke::Welcome(welcome())).unwrap();
+    spoke.receive(HubToSpoke::Welcome(welcome())).unwrap();
     hub.want(generation(5), set(records));
     for _ in 0..10_000 {
         let part = plan(&mut hub, SECOND);
@@ -194,7 +194,7 @@ fn carried(records: &[(&str, usize)]) -> crate::message::PlanV1 {
         assert!(sent.len() <= limits::PART_BYTES_MAX + 1024, "{}", sent.len());
         let mut decoder = crate::frame::Decoder::default();
         decoder.push(&sent);
-        let heard = spoke.hear(decoder.next_message().unwrap().unwrap()).unwrap();
+        let heard = spoke.receive(decoder.next_message().unwrap().unwrap()).unwrap();
         if let Some(crate::spoke_session::Effect::Plan(plan)) = heard {
             assert_eq!(hub.poll(SECOND), None);
             return *plan;
@@ -248,7 +248,7 @@ fn who_greets_wrongly_gets_the_reason() {
     let mut greeting = hello(Generation::NONE, SetDigest::default());
     let other = ClusterName::try_from("pi-8").unwrap();
     let greet = |hello: &HelloV1, certified: &ClusterName| {
-        HubSession::<RecordSet>::greet(hello, certified, welcome(), None).err()
+        HubSession::<RecordSet>::accept(hello, certified, welcome(), None).err()
     };
     assert_eq!(greet(&greeting, &other), Some(Reason::NotYou("pi-8".into())));
     let me = greeting.cluster.clone();
@@ -268,16 +268,16 @@ fn an_older_report_is_dropped() {
         stamp: ReportStamp { boot_epoch: 1, sequence },
         report: Report::Node(node()),
     };
-    assert!(matches!(session.hear(report(2), SECOND), Ok(Some(Effect::Report(..)))));
-    assert_eq!(session.hear(report(2), SECOND), Ok(None));
-    assert_eq!(session.hear(report(1), SECOND), Ok(None));
+    assert!(matches!(session.receive(report(2), SECOND), Ok(Some(Effect::Report(..)))));
+    assert_eq!(session.receive(report(2), SECOND), Ok(None));
+    assert_eq!(session.receive(report(1), SECOND), Ok(None));
 }
 
 #[test]
 fn a_second_greeting_is_a_violation() {
     let mut session = session(Generation::NONE, SetDigest::default(), None);
     let hello = hello(Generation::NONE, SetDigest::default());
-    let heard = session.hear(SpokeToHub::Hello(Box::new(hello)), SECOND);
+    let heard = session.receive(SpokeToHub::Hello(Box::new(hello)), SECOND);
     assert!(matches!(heard, Err(Reason::Violation(_))));
 }
 
@@ -304,7 +304,7 @@ fn a_spoke_that_makes_something_else_of_a_plan_is_not_sent_it_in_a_loop() {
     session.want(generation(5), wanted.clone());
     let wrong = |session: &mut HubSession, now| {
         let took = SpokeToHub::Took { generation: generation(5), digest: SetDigest::default() };
-        assert_eq!(session.hear(took, now), Ok(None));
+        assert_eq!(session.receive(took, now), Ok(None));
     };
     plan(&mut session, SECOND);
     assert!(!session.is_late());
@@ -357,7 +357,7 @@ fn generations_never_fall_within_a_life() {
 fn what_runs_and_is_not_durable_is_built_on_and_is_not_reached() {
     let runs = |session: &mut HubSession, revision: u64, set: &RecordSet| {
         let runs = SpokeToHub::Runs { generation: generation(revision), digest: set.digest() };
-        session.hear(runs, SECOND).unwrap()
+        session.receive(runs, SECOND).unwrap()
     };
     let sets = [set(&[("a", 1)]), set(&[("a", 1), ("b", 1)]), set(&[("b", 1)])];
     let mut session = session(generation(5), sets[0].digest(), None);
@@ -370,7 +370,7 @@ fn what_runs_and_is_not_durable_is_built_on_and_is_not_reached() {
     assert!(session.is_late(), "what is wanted is not done for good");
     // Heartbeats say what is durable, and that is no drift.
     let beat = SpokeToHub::Heartbeat { generation: generation(5), digest: sets[0].digest() };
-    assert_eq!(session.hear(beat, SECOND), Ok(None));
+    assert_eq!(session.receive(beat, SECOND), Ok(None));
     // The same with another number is not reached either.
     session.want(generation(7), sets[1].clone());
     assert_eq!(session.poll(SECOND), None);

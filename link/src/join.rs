@@ -298,12 +298,12 @@ impl JoinAnswer {
 ///
 /// # Errors
 /// When the hub refuses or goes away.
-pub async fn ask(
+pub async fn submit(
     link: &dyn Transport,
     request: &JoinRequestV1,
     pending: impl FnMut(&str) + Send,
 ) -> Result<AcceptedV1, JoinError> {
-    accepted(say(link, &Ask::Join(request.clone()), pending).await?)
+    accepted(exchange(link, &Ask::Join(request.clone()), pending).await?)
 }
 
 /// Asks for a new certificate with an old one, which may have expired.
@@ -311,7 +311,7 @@ pub async fn ask(
 /// # Errors
 /// When the hub refuses or goes away.
 pub async fn renew(link: &dyn Transport, request: RenewRequestV1) -> Result<AcceptedV1, JoinError> {
-    accepted(say(link, &Ask::Renew(request), |_| {}).await?)
+    accepted(exchange(link, &Ask::Renew(request), |_| {}).await?)
 }
 
 /// Says that all is wiped, and waits until the hub has kept that.
@@ -319,7 +319,7 @@ pub async fn renew(link: &dyn Transport, request: RenewRequestV1) -> Result<Acce
 /// # Errors
 /// When the hub refuses or goes away.
 pub async fn wiped(link: &dyn Transport, request: WipedV1) -> Result<(), JoinError> {
-    match say(link, &Ask::Wiped(request), |_| {}).await? {
+    match exchange(link, &Ask::Wiped(request), |_| {}).await? {
         JoinAnswer::Taken => Ok(()),
         other => Err(no(other)),
     }
@@ -341,7 +341,7 @@ fn no(answer: JoinAnswer) -> JoinError {
 }
 
 /// The answer that is not to wait.
-async fn say(
+async fn exchange(
     link: &dyn Transport,
     request: &Ask,
     mut pending: impl FnMut(&str) + Send,
@@ -430,7 +430,7 @@ mod tests {
         };
         let mut heard = Vec::new();
         let (got, _send) =
-            tokio::join!(ask(&*spoke, &request, |text| heard.push(text.to_owned())), answers);
+            tokio::join!(submit(&*spoke, &request, |text| heard.push(text.to_owned())), answers);
         assert_eq!(got.unwrap(), accepted);
         assert_eq!(heard, ["run hub accept pi-7"]);
     }

@@ -18,7 +18,7 @@
 //! fit                         what a device says, cut to what a message may be
 //! meter                       what a connection has carried, by what it was for
 //! stream_budget               how many streams of each kind a link carries
-//! stop_looks                  when who does not read a stream looks whether its peer has gone
+//! stop_poll                   when who does not read a stream looks whether its peer has gone
 //! transport, memory_transport           the session's view of a connection, and one without a network
 //! hub_session, spoke_session  who says what next: no I/O, no clock
 //! backoff                     how long to wait before the next try
@@ -55,7 +55,7 @@ pub mod quic;
 pub mod record_set;
 pub mod report;
 pub mod spoke_session;
-pub mod stop_looks;
+pub mod stop_poll;
 pub mod stream_budget;
 pub mod tls;
 pub mod transport;

@@ -34,7 +34,7 @@ use crate::report::{Report, ReportStamp, UnixMillis};
 pub const MAX_EVENTS: usize = 256;
 /// Pods whose reports wait while the link is slow: as many as a plan can name, and as many that one before it has
 /// named. No report is lost here, as the next one that is taken counts for all before it.
-const MAX_WAITING: usize = 2 * limits::PLAN_BYTES_MAX / limits::RECORD_OVERHEAD_BYTES;
+const WAITING_PODS_MAX: usize = 2 * limits::PLAN_BYTES_MAX / limits::RECORD_OVERHEAD_BYTES;
 /// The hub answers a greeting at once; one that does not for this long is not there.
 pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -121,7 +121,7 @@ impl SpokeSession {
     ///
     /// # Errors
     /// With the reason to close the session.
-    pub fn hear(&mut self, message: HubToSpoke) -> Result<Option<Effect>, Reason> {
+    pub fn receive(&mut self, message: HubToSpoke) -> Result<Option<Effect>, Reason> {
         match (message, self.welcome.is_some()) {
             (HubToSpoke::Goodbye(reason), _) => Ok(Some(Effect::Left(reason))),
             (HubToSpoke::Welcome(welcome), false) => {
@@ -301,7 +301,7 @@ impl Waiting {
             }
         }
         self.reports.insert(stamp, report);
-        if MAX_WAITING < self.reports.len() {
+        if WAITING_PODS_MAX < self.reports.len() {
             self.pop();
         }
     }

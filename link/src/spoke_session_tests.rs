@@ -24,7 +24,7 @@ fn up() -> SpokeSession {
         now: 0,
         durable_reports: ReportStamp::default(),
     };
-    assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Ok(Some(Effect::Welcome(_)))));
+    assert!(matches!(session.receive(HubToSpoke::Welcome(welcome)), Ok(Some(Effect::Welcome(_)))));
     session
 }
 
@@ -84,23 +84,23 @@ fn heartbeats_come_every_ten_seconds_with_what_is_held() {
 #[test]
 fn a_plan_is_handed_on_when_its_last_part_has_come() {
     let mut session = up();
-    assert_eq!(session.hear(part(5, 0, "a", true)), Ok(None));
-    match session.hear(part(5, 1, "b", false)) {
+    assert_eq!(session.receive(part(5, 0, "a", true)), Ok(None));
+    match session.receive(part(5, 1, "b", false)) {
         Ok(Some(Effect::Plan(plan))) => assert_eq!(plan.put.len(), 2),
         other => panic!("{other:?}"),
     }
-    assert_eq!(session.hear(part(6, 0, "a", true)), Ok(None));
-    assert!(matches!(session.hear(part(7, 1, "b", false)), Err(Reason::Violation(_))));
+    assert_eq!(session.receive(part(6, 0, "a", true)), Ok(None));
+    assert!(matches!(session.receive(part(7, 1, "b", false)), Err(Reason::Violation(_))));
     let mut session = up();
-    assert!(matches!(session.hear(part(5, 1, "a", true)), Err(Reason::Violation(_))));
+    assert!(matches!(session.receive(part(5, 1, "a", true)), Err(Reason::Violation(_))));
 }
 
 #[test]
 fn a_plan_that_begins_takes_the_place_of_one_that_was_never_finished() {
     let mut session = up();
     let begun = PlanV1 { cut: true, ..piece(5, 0, true) };
-    assert_eq!(session.hear(HubToSpoke::Plan(begun)), Ok(None));
-    match session.hear(part(5, 0, "b", false)) {
+    assert_eq!(session.receive(HubToSpoke::Plan(begun)), Ok(None));
+    match session.receive(part(5, 0, "b", false)) {
         Ok(Some(Effect::Plan(plan))) => assert_eq!(plan.put, [record("b", 100)]),
         other => panic!("{other:?}"),
     }
@@ -110,9 +110,9 @@ fn a_plan_that_begins_takes_the_place_of_one_that_was_never_finished() {
 fn a_record_in_pieces_is_put_together_and_must_go_on() {
     let first = PlanV1 { cut: true, ..piece(5, 0, true) };
     let mut session = up();
-    session.hear(HubToSpoke::Plan(first.clone())).unwrap();
+    session.receive(HubToSpoke::Plan(first.clone())).unwrap();
     let last = PlanV1 { put: vec![record("a", 7), record("b", 1)], ..piece(5, 1, false) };
-    match session.hear(HubToSpoke::Plan(last)) {
+    match session.receive(HubToSpoke::Plan(last)) {
         Ok(Some(Effect::Plan(plan))) => assert_eq!(plan.put, [record("a", 107), record("b", 1)]),
         other => panic!("{other:?}"),
     }
@@ -124,8 +124,8 @@ fn a_record_in_pieces_is_put_together_and_must_go_on() {
     ];
     for lie in lies {
         let mut session = up();
-        session.hear(HubToSpoke::Plan(first.clone())).unwrap();
-        assert!(matches!(session.hear(HubToSpoke::Plan(lie)), Err(Reason::Violation(_))));
+        session.receive(HubToSpoke::Plan(first.clone())).unwrap();
+        assert!(matches!(session.receive(HubToSpoke::Plan(lie)), Err(Reason::Violation(_))));
     }
 }
 
@@ -134,7 +134,7 @@ fn a_plan_without_end_is_refused() {
     let mut session = up();
     let endless = PlanV1 { put: vec![record("a", 900_000)], ..piece(5, 0, true) };
     let part = |part| HubToSpoke::Plan(PlanV1 { part, ..endless.clone() });
-    let refused = (0..100).find_map(|count| Some((count, session.hear(part(count)).err()?)));
+    let refused = (0..100).find_map(|count| Some((count, session.receive(part(count)).err()?)));
     let Some((at, Reason::Violation(text))) = refused else { panic!("{refused:?}") };
     assert!(text.contains("more than"), "{text}");
     assert_eq!(at as usize, limits::PLAN_BYTES_MAX / 900_101);
@@ -171,7 +171,7 @@ fn as_many_pods_wait_as_a_plan_can_name() {
 #[test]
 fn what_the_hub_cannot_keep_is_told() {
     let why = RefusalV1::new("RequestEntityTooLarge", "too large");
-    let told = up().hear(HubToSpoke::ReportRefused(stamp(3), why.clone()));
+    let told = up().receive(HubToSpoke::ReportRefused(stamp(3), why.clone()));
     assert_eq!(told, Ok(Some(Effect::ReportRefused(stamp(3), why))));
 }
 
@@ -194,7 +194,7 @@ fn waiting_events_are_bounded_and_the_oldest_go_first() {
 #[test]
 fn nothing_is_taken_before_the_welcome() {
     let mut session = waiting();
-    assert!(matches!(session.hear(part(5, 0, "a", false)), Err(Reason::Violation(_))));
+    assert!(matches!(session.receive(part(5, 0, "a", false)), Err(Reason::Violation(_))));
     let mut session = up();
     let welcome = WelcomeV1 {
         protocol: 2,
@@ -205,10 +205,10 @@ fn nothing_is_taken_before_the_welcome() {
         now: 0,
         durable_reports: ReportStamp::default(),
     };
-    assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
-    assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(PROTOCOLS)));
-    assert!(matches!(waiting().hear(HubToSpoke::Now(1)), Err(Reason::Violation(_))));
-    assert_eq!(session.hear(HubToSpoke::Now(1)), Ok(Some(Effect::Now(1))));
+    assert!(matches!(session.receive(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
+    assert_eq!(waiting().receive(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(PROTOCOLS)));
+    assert!(matches!(waiting().receive(HubToSpoke::Now(1)), Err(Reason::Violation(_))));
+    assert_eq!(session.receive(HubToSpoke::Now(1)), Ok(Some(Effect::Now(1))));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_plan_on_a_foreign_base_is_answered_by_asking_for_everything() {
     let mut session = up();
     session.took(generation(3), SetDigest::default());
     session.poll(SECOND).unwrap();
-    assert_eq!(session.hear(part(5, 0, "a", false)), Ok(None));
+    assert_eq!(session.receive(part(5, 0, "a", false)), Ok(None));
     let resync = SpokeToHub::Resync { generation: generation(3) };
     assert_eq!(session.poll(SECOND), Ok(Some(resync)));
 }
@@ -237,7 +237,7 @@ fn a_plan_may_build_on_what_runs_and_heartbeats_say_what_is_durable() {
     if let HubToSpoke::Plan(plan) = &mut next {
         (plan.base, plan.snapshot) = (generation(5), false);
     }
-    assert!(matches!(session.hear(next), Ok(Some(Effect::Plan(_)))));
+    assert!(matches!(session.receive(next), Ok(Some(Effect::Plan(_)))));
     session.took(generation(6), digest);
     let took = SpokeToHub::Took { generation: generation(6), digest };
     assert_eq!(session.poll(SECOND), Ok(Some(took)));

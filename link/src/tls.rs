@@ -113,9 +113,9 @@ impl FloorClock {
     pub fn tell(&self, now: u64, (from, to): (u64, u64)) -> u64 {
         // A hub renews its certificate with a quarter of its life left.
         let latest = to.saturating_sub(to.saturating_sub(from) / 8);
-        let told = now.min(latest).max(from).max(BUILT_UNIX_SECONDS);
-        *self.announced.lock() = (told, Instant::now());
-        told
+        let seconds = now.min(latest).max(from).max(BUILT_UNIX_SECONDS);
+        *self.announced.lock() = (seconds, Instant::now());
+        seconds
     }
 
     /// What was told has proven wrong: only the machine's clock counts, until somebody tells again. Whether
@@ -130,8 +130,8 @@ impl FloorClock {
     }
 
     fn floor(&self) -> u64 {
-        let (told, at) = *self.announced.lock();
-        told.saturating_add(at.elapsed().as_secs())
+        let (seconds, at) = *self.announced.lock();
+        seconds.saturating_add(at.elapsed().as_secs())
     }
 
     /// What it shows, in Unix seconds.

@@ -137,7 +137,7 @@ pub trait SendHalf: AsyncWrite + Send + Sync + Unpin {
     /// Throws away what was not sent, and tells the peer that the rest will not come.
     fn reset(&mut self);
     /// Whether the peer takes no more of a stream whose end was not said yet, or the connection is over. Nobody is
-    /// woken when that changes: see [`StopLooks`](crate::stop_looks::StopLooks).
+    /// woken when that changes: see [`StopPoll`](crate::stop_poll::StopPoll).
     fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool;
 }
 

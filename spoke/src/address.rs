@@ -52,7 +52,7 @@ impl Address {
         let file = data.join("address");
         let now = last(&file).unwrap_or(Ipv4Addr::LOCALHOST);
         let mut address = Self { given, hub: hub.subscribe(), file, now, _follow: None };
-        address.look();
+        address.refresh();
         address
     }
 
@@ -70,7 +70,7 @@ impl Address {
     }
 
     /// Looks at the interfaces; whether it has become another.
-    pub(crate) fn look(&mut self) -> bool {
+    pub(crate) fn refresh(&mut self) -> bool {
         let hub = *self.hub.borrow_and_update();
         let found = choose(self.given, hub, source_towards);
         let Some(found) = found.filter(|found| *found != self.now) else { return false };
@@ -165,9 +165,9 @@ mod tests {
         let before = address.now();
         assert!(before == ETH || Some(before) == source_towards(ANYWHERE), "{before}");
         nowhere.send_replace(Some(Ipv4Addr::LOCALHOST));
-        assert!(address.look());
+        assert!(address.refresh());
         assert_eq!(address.now(), Ipv4Addr::LOCALHOST);
-        assert!(!address.look());
+        assert!(!address.refresh());
         assert_eq!(last(&dir.path().join("address")), Some(Ipv4Addr::LOCALHOST), "the next start");
         let given = Address::open(Some(VPN), &nowhere, dir.path());
         assert_eq!(given.now(), VPN);

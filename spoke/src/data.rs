@@ -119,6 +119,7 @@ impl Disk for LedgerFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        // With its data its length is durable, too; of its times, which may be lost, nobody reads any.
         self.with(|file| file.sync_data())
     }
 
@@ -177,6 +178,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
+    // Before it has its name, which would lead to an empty file after a power cut; the folder after that, or the name is
+    // lost.
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())

@@ -193,6 +193,7 @@ impl Decommission {
             return fs::remove_file(&heard);
         }
         fs::rename(&heard, &file)?;
+        // From here on no start begins anything else, also after a power cut.
         File::open(dir)?.sync_all()
     }
 
@@ -262,12 +263,12 @@ impl Decommission {
         let (mut backoff, mut rng) = (Backoff::uplink(), fastrand::Rng::new());
         let began = Instant::now();
         loop {
-            let told = tokio::select! {
+            let sent = tokio::select! {
                 biased;
                 () = stop.cancelled() => return false,
-                told = receipt(dir, &self.order, endpoint, clock) => told,
+                sent = receipt(dir, &self.order, endpoint, clock) => sent,
             };
-            let error = match told {
+            let error = match sent {
                 Ok(()) => return true,
                 Err(error) => error,
             };
@@ -298,12 +299,12 @@ async fn receipt(
     clock: &Arc<FloorClock>,
 ) -> Result<(), IdentityError> {
     let own = identity::witness(dir)?.ok_or_else(|| IdentityError::Unjoined(dir.to_owned()))?;
-    let said = own.receipt(order)?;
+    let receipt = own.receipt(order)?;
     let client = ClientTls::new(tls::join_client(own.ca_hash, clock.clone())?)?;
     let link = Dialer::new(endpoint.clone(), own.hub.clone(), client).connect().await;
     let link = link.map_err(IdentityError::Dial)?;
     let refused = |error: JoinError| IdentityError::Join(error.into());
-    join::wiped(&link, said).await.map_err(refused)
+    join::wiped(&link, receipt).await.map_err(refused)
 }
 
 /// Removes all of DIR but what is named and what always stays. Who has not ended yet may make something anew: it is looked

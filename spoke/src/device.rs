@@ -364,7 +364,7 @@ pub(crate) mod tests {
             0 < left[&Signal::Disk].available && 0 < left[&Signal::Inodes].capacity,
             "{left:?}"
         );
-        let verdict = Watch::new(eviction::defaults()).look(&left, Duration::ZERO);
+        let verdict = Watch::new(eviction::defaults()).observe(&left, Duration::ZERO);
         assert_eq!(verdict.short[0].signal, Signal::Memory);
     }
 
@@ -377,7 +377,7 @@ pub(crate) mod tests {
         let _some = guests.take(600 << 20).unwrap();
         let asked = eviction::parse("memory.available<500Mi").unwrap();
         let left = device.left(dir.path(), &guests);
-        let verdict = Watch::new(vec![asked]).look(&left, Duration::ZERO);
+        let verdict = Watch::new(vec![asked]).observe(&left, Duration::ZERO);
         assert_eq!(verdict.short, []);
     }
 

@@ -61,7 +61,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// Looks at the whole.
-    pub(crate) fn look(&self, data: &Data) -> NodeStatusV1 {
+    pub(crate) fn node_status(&self, data: &Data) -> NodeStatusV1 {
         let Self { device, address, profile, labels, clock } = self;
         let mut status = device::status(device, data.dir(), address.now(), profile, labels);
         if !clock.is_set() {
@@ -93,17 +93,17 @@ pub(crate) async fn watch(
         }
         let wait = until_next(&left, probe.device.untouched(guests), thresholds);
         let mark = next_mark(held, &left, thresholds);
-        let mut told = inputs.send(Input::Signals(left)).await.is_ok();
-        let moved = probe.address.look();
+        let mut delivered = inputs.send(Input::Signals(left)).await.is_ok();
+        let moved = probe.address.refresh();
         if moved || next_probe <= Instant::now() {
             next_probe = Instant::now() + PROBE_EVERY;
-            let node = probe.look(data);
+            let node = probe.node_status(data);
             if last.as_ref() != Some(&node) {
-                told &= inputs.send(Input::Node(node.clone())).await.is_ok();
+                delivered &= inputs.send(Input::Node(node.clone())).await.is_ok();
                 last = Some(node);
             }
         }
-        if !told {
+        if !delivered {
             stop.cancelled().await;
             return;
         }
@@ -310,7 +310,7 @@ mod tests {
         // Also where somebody has set what the machine keeps.
         let asked = vec![eviction::parse("memory.available<10Mi").unwrap()];
         let mut watch = Watch::new(thresholds(asked, vec![]));
-        let short = watch.look(&left, Duration::ZERO).short[0];
+        let short = watch.observe(&left, Duration::ZERO).short[0];
         assert_eq!((short.signal, short.threshold), (Signal::Guests, 100 << 20));
     }
 

@@ -67,9 +67,9 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
     let time = identity::clock(&options.data);
-    let told = identity::hub_time(&options.data);
+    let announced = identity::hub_time(&options.data);
     let mut findings = vec![
-        ("clock", clock(unix_now(), told)),
+        ("clock", clock(unix_now(), announced)),
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
         ("files", open_files(open_files::hard())),
@@ -132,12 +132,12 @@ fn unjoined(asked: Option<&str>) -> Finding {
     )
 }
 
-fn clock(now: u64, told: u64) -> Finding {
+fn clock(now: u64, announced: u64) -> Finding {
     if now < BUILT_UNIX_SECONDS {
         return Bad("the clock was never set".to_owned(), COMPARE.to_owned());
     }
-    if now + CLOCK_AHEAD_SECONDS_MAX < told {
-        let hours = (told - now) / 3600;
+    if now + CLOCK_AHEAD_SECONDS_MAX < announced {
+        let hours = (announced - now) / 3600;
         let cause = format!("the clock is {hours} hours behind what the hub's showed already");
         return Bad(cause, COMPARE.to_owned());
     }
@@ -169,7 +169,7 @@ fn disk(data: &Path) -> Finding {
 
 /// Judged by the thresholds at which the agent evicts pods, unless it was given others.
 fn room(left: &Observed) -> Finding {
-    let short = Watch::new(eviction::defaults()).look(left, Duration::ZERO).short;
+    let short = Watch::new(eviction::defaults()).observe(left, Duration::ZERO).short;
     let apart = left.get(&Signal::Images) != left.get(&Signal::Disk);
     let of_pods = |short: &&Shortage| !(apart && short.signal == Signal::Images);
     let mut disks = short.iter().filter(|short| !short.signal.is_memory());
@@ -455,7 +455,7 @@ mod tests {
                 let mut seen = Observed::from([(Signal::Disk, plenty), (Signal::Memory, plenty)]);
                 seen.insert(signal, left);
                 let mut agent = Watch::new(crate::run::thresholds(vec![], vec![]));
-                let short = !agent.look(&seen, Duration::ZERO).short.is_empty();
+                let short = !agent.observe(&seen, Duration::ZERO).short.is_empty();
                 assert_eq!(matches!(room(&seen), Bad(..)), short, "{signal:?} {percent} %");
                 (few, all) = (few + usize::from(short), all + 1);
             }

@@ -76,8 +76,8 @@ impl Command for Running {
             let Some(executing) = &mut self.executing else {
                 return std::future::pending().await;
             };
-            if let Some(said) = executing.output().await {
-                self.output = said.into();
+            if let Some(output) = executing.output().await {
+                self.output = output.into();
                 continue;
             }
             let exit = executing.exit().await;

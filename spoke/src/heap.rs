@@ -28,7 +28,7 @@ pub(crate) fn maintain() -> io::Result<()> {
         let mut heap = Heap { kept: resident(), looks: 0 };
         loop {
             std::thread::sleep(CHECK_EVERY);
-            heap.look();
+            heap.check();
         }
     };
     std::thread::Builder::new().name("heap".to_owned()).spawn(looks).map(drop)
@@ -47,7 +47,7 @@ struct Heap {
 }
 
 impl Heap {
-    fn look(&mut self) {
+    fn check(&mut self) {
         let now = resident();
         self.kept = self.kept.min(now);
         self.looks = self.looks.wrapping_add(1);
@@ -79,7 +79,7 @@ mod tests {
         for turn in 0..5 {
             kept.extend(std::thread::spawn(container).join().unwrap());
             let held = resident();
-            heap.look();
+            heap.check();
             let left = resident();
             assert!(before + (32 << 20) < held, "turn {turn}: {before} {held}: nothing was kept");
             assert!(left < before + (24 << 20), "turn {turn}: {before} {held} {left}");

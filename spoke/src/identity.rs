@@ -213,10 +213,11 @@ pub(crate) fn witness(data: &Path) -> Result<Option<Witness>, IdentityError> {
         Some(bytes) => Some(bytes.to_vec()),
         None => fs::read(dir.join(name)).ok(),
     };
-    let told = || -> Option<Digest> { fs::read_to_string(dir.join("ca-hash")).ok()?.parse().ok() };
+    let remembered =
+        || -> Option<Digest> { fs::read_to_string(dir.join("ca-hash")).ok()?.parse().ok() };
     let ca_hash = match part("ca.der") {
-        Some(ca) => tls::key_hash(&CertificateDer::from(ca)).ok().or_else(told),
-        None => told(),
+        Some(ca) => tls::key_hash(&CertificateDer::from(ca)).ok().or_else(remembered),
+        None => remembered(),
     };
     let (Some(hub), Some(ca_hash)) = (asked(data), ca_hash) else { return Ok(None) };
     let key = part("key.der").ok_or(IdentityError::NoKey(dir))?;

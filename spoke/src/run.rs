@@ -157,7 +157,7 @@ async fn live(
     let address = Address::follow(options.address, &identity.hub, data.dir());
     let labels = options.labels;
     let mut probe = Probe { device, address, profile: profile.key(), labels, clock: clock.clone() };
-    let node = probe.look(data);
+    let node = probe.node_status(data);
     info!(cluster = %identity.cluster, hub = identity.hub, address = %probe.address.now(), profile = probe.profile, "spoke");
 
     let control = tokio::runtime::Handle::current();

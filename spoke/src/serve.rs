@@ -73,7 +73,7 @@ impl Serve for LinkServer {
         let options = log_options(&request);
         let data = self.data.clone();
         let newest = self.runtime.log_of(&request.pod_uid, &request.container);
-        let look = self.runtime.look(move || log_file(&data, &request, newest));
+        let look = self.runtime.read_in_turn(move || log_file(&data, &request, newest));
         // A place among those that ask for logs is not to be held for as long as a card stands still.
         let file = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
             Ok(Ok(found)) => found?,
@@ -368,7 +368,7 @@ mod tests {
                 let _ = begin.send(());
                 let _ended = until.recv();
             };
-            runtime.look(work).await
+            runtime.read_in_turn(work).await
         };
         let looks = tokio::spawn(look);
         begun.await.unwrap();

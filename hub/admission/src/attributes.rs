@@ -56,8 +56,9 @@ impl<'a> Attributes<'a> {
             Verb::Delete => ("DELETE", None, Some(object)),
             Verb::Connect => (CONNECT, Some(object), None),
         };
-        let said = || object.or(old).and_then(|it| it.pointer("/metadata/name")?.as_str());
-        let name = if target.name.is_empty() { said().unwrap_or_default() } else { &target.name };
+        let own_name = || object.or(old).and_then(|it| it.pointer("/metadata/name")?.as_str());
+        let name =
+            if target.name.is_empty() { own_name().unwrap_or_default() } else { &target.name };
         let namespace = if target.kind.has(Trait::HasContent) { name } else { &*target.namespace };
         Self { review, operation, object, old, name, namespace }
     }

@@ -7,13 +7,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{
-    CommitError, Committed, Event, Layer, Scope, Snapshot, Store, Stored, Txn, Watch,
+    CommitError, Committed, Event, Layer, Reflected, Reflector, Scope, Snapshot, Store, Stored, Txn,
 };
 use freewheel_link::names::ClusterName;
 use imbl::OrdMap;
@@ -204,18 +203,17 @@ type Clusters = imbl::HashMap<ClusterName, Arc<Config>>;
 
 /// Who is asked, in every cluster.
 pub struct Index {
-    store: Arc<dyn Store>,
     now: ArcSwap<Clusters>,
-    watch: Mutex<Box<dyn Watch>>,
+    reflector: Mutex<Reflector>,
 }
 
 impl Index {
     /// Of what is in this store, which is to be written through the second: that keeps the first up to date.
     #[must_use]
     pub fn over(store: Arc<dyn Store>) -> (Arc<Self>, Arc<dyn Store>) {
-        let (snapshot, watch) = store.follow(scopes());
-        let now = ArcSwap::from_pointee(read(&*snapshot));
-        let index = Arc::new(Self { store: store.clone(), now, watch: Mutex::new(watch) });
+        let reflector = Mutex::new(Reflector::new(store.clone(), scopes()));
+        let index = Arc::new(Self { now: ArcSwap::default(), reflector });
+        index.catch_up();
         let written = IndexedStore { below: store, index: index.clone(), resources: resources() };
         (index, Arc::new(written))
     }
@@ -227,17 +225,12 @@ impl Index {
 
     /// Takes in all that is durable.
     fn catch_up(&self) {
-        let mut watch = self.watch.lock();
+        let mut reflector = self.reflector.lock();
         let mut clusters = Clusters::clone(&self.now.load());
-        let mut context = Context::from_waker(Waker::noop());
-        loop {
-            match watch.poll_next(&mut context) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(events)) => apply(&mut clusters, &events),
-                Poll::Ready(Err(_)) => {
-                    let (snapshot, newer) = self.store.follow(scopes());
-                    (*watch, clusters) = (newer, read(&*snapshot));
-                }
+        while let Some(change) = reflector.next_change() {
+            match change {
+                Reflected::Everything(snapshot) => clusters = read(&*snapshot),
+                Reflected::Events(events) => apply(&mut clusters, &events),
             }
         }
         self.now.store(Arc::new(clusters));

@@ -38,13 +38,13 @@ impl Selection {
     /// From MatchResources of a policy or a binding; what is not there selects everything.
     pub(crate) fn of_policy(resources: Option<&Value>) -> Self {
         let empty = Value::Null;
-        let said = resources.unwrap_or(&empty);
-        let rules = Rule::list(&said["resourceRules"]);
+        let rules_object = resources.unwrap_or(&empty);
+        let rules = Rule::list(&rules_object["resourceRules"]);
         let everything = rules.is_empty();
         Self {
-            exclude: Rule::list(&said["excludeResourceRules"]),
+            exclude: Rule::list(&rules_object["excludeResourceRules"]),
             everything,
-            ..Self::new(said, rules)
+            ..Self::new(rules_object, rules)
         }
     }
 
@@ -53,13 +53,13 @@ impl Selection {
         Self::new(hook, Rule::list(&hook["rules"]))
     }
 
-    fn new(said: &Value, rules: Vec<Rule>) -> Self {
+    fn new(configuration: &Value, rules: Vec<Rule>) -> Self {
         Self {
-            namespace: selector(&said["namespaceSelector"]),
-            object: selector(&said["objectSelector"]),
+            namespace: selector(&configuration["namespaceSelector"]),
+            object: selector(&configuration["objectSelector"]),
             rules,
             exclude: Vec::new(),
-            exact: said["matchPolicy"] == "Exact",
+            exact: configuration["matchPolicy"] == "Exact",
             everything: false,
         }
     }
@@ -123,11 +123,11 @@ impl Selection {
 }
 
 /// What was not said selects everything; what is no selector, which validation has refused, nothing.
-fn selector(said: &Value) -> LabelSelector {
-    if said.is_null() {
+fn selector(selector: &Value) -> LabelSelector {
+    if selector.is_null() {
         return LabelSelector::everything();
     }
-    LabelSelector::from_json(Some(said), "").unwrap_or_else(|_| LabelSelector::nothing())
+    LabelSelector::from_json(Some(selector), "").unwrap_or_else(|_| LabelSelector::nothing())
 }
 
 /// The version that a rule is about, of those in which the same object is served.

@@ -58,10 +58,10 @@ impl Turns {
             (own, if cluster.is_root { None } else { turn(&self.0).await })
         };
         let turns = timeout(TURN_TIMEOUT, both).await.map_err(|_| busy())?;
-        let (told, done) = oneshot::channel();
+        let (finished, done) = oneshot::channel();
         let job = move || {
             let _turns = turns;
-            let _ = told.send(work());
+            let _ = finished.send(work());
         };
         begin_where_there_is_room(job).map_err(|_| busy())?;
         done.await.map_err(|_| ApiError::internal("an expression could not be evaluated"))

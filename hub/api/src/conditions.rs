@@ -298,8 +298,9 @@ pub const SAID_OF_SILENT: &str = "NodeNotReady";
 /// The condition of a Pod that a spoke may tell by this name.
 #[must_use]
 pub fn told_by_spoke(name: &str) -> Option<&'static ConditionType> {
-    let told = ALL.iter().find(|one| one.object == "Pod" && one.name == name);
-    told.copied()
+    let known = ALL.iter().find(|one| one.object == "Pod" && one.name == name);
+    known
+        .copied()
         .filter(|one| matches!(one.owner, ConditionOwner::Spoke | ConditionOwner::Eviction))
 }
 

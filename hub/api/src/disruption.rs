@@ -49,8 +49,8 @@ impl<'a> Budget<'a> {
         let condition = BUDGET_DISRUPTION_ALLOWED.find(self.value);
         let text = |key: &str| condition.and_then(|it| it[key].as_str()).unwrap_or_default();
         let (reason, why) = (text("reason"), text("message"));
-        let told = text("status") == "False" && !why.is_empty();
-        if told && reason == SYNC_FAILED {
+        let is_explained = text("status") == "False" && !why.is_empty();
+        if is_explained && reason == SYNC_FAILED {
             return format!(
                 "The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}"
             );
@@ -62,7 +62,7 @@ impl<'a> Budget<'a> {
             );
         }
         let plain = format!("The disruption budget {name} does not allow evicting pods currently");
-        if told { format!("{plain} ({reason}): {why}") } else { plain }
+        if is_explained { format!("{plain} ({reason}): {why}") } else { plain }
     }
 }
 
@@ -77,8 +77,8 @@ pub fn say_whether_allowed(status: &mut Value, now: &str) {
     let allowed = 0 < status["disruptionsAllowed"].as_i64().unwrap_or_default();
     let reason = if allowed { "SufficientPods" } else { "InsufficientPods" };
     let observed = status["observedGeneration"].as_i64();
-    let said = Condition::new(&BUDGET_DISRUPTION_ALLOWED, allowed, reason, "");
-    Condition { observed, ..said }.put(&mut status["conditions"], now);
+    let condition = Condition::new(&BUDGET_DISRUPTION_ALLOWED, allowed, reason, "");
+    Condition { observed, ..condition }.put(&mut status["conditions"], now);
 }
 
 /// Takes one disruption, for this pod.

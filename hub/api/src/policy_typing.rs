@@ -59,16 +59,16 @@ fn look(spec: &Value, registry: &Registry) -> Vec<Value> {
         for field in ["expression", "messageExpression"] {
             let Ok(parsed) = Parsed::read(text(&validation[field])) else { continue };
             let field = format!("spec.validations[{place}].{field}");
-            let mut told = String::new();
+            let mut message = String::new();
             for (kind, names) in &kinds {
                 let mistakes = parsed.check(names, &work).mistakes;
-                if !mistakes.is_empty() && !warnings.is_full_with(&told) {
-                    let between = if told.is_empty() { "" } else { "\n" };
-                    told = format!("{told}{between}{kind}: {mistakes}\n");
+                if !mistakes.is_empty() && !warnings.is_full_with(&message) {
+                    let between = if message.is_empty() { "" } else { "\n" };
+                    message = format!("{message}{between}{kind}: {mistakes}\n");
                 }
             }
-            if !told.is_empty() {
-                warnings.add(&field, told);
+            if !message.is_empty() {
+                warnings.add(&field, message);
             }
             if work.is_over() {
                 warnings.add(&field, TOO_MUCH_WORK.to_owned());
@@ -103,8 +103,8 @@ struct Warnings {
 
 impl Warnings {
     /// Whether there is no room for more, when this comes as well.
-    const fn is_full_with(&self, told: &str) -> bool {
-        WARNINGS_BYTES_MAX < self.bytes + told.len()
+    const fn is_full_with(&self, text: &str) -> bool {
+        WARNINGS_BYTES_MAX < self.bytes + text.len()
     }
 
     /// One more. Where there is no room for it, that is the last one.

@@ -53,13 +53,13 @@ impl Scale {
 
 /// As text, what `spec.selector` says in the kind's way.
 fn selector(kind: &Kind, object: &Value) -> Option<String> {
-    let said = object.pointer("/spec/selector");
+    let selector = object.pointer("/spec/selector");
     if kind.selection == Some(Selection::Labels) {
-        let labels = said.and_then(Value::as_object)?;
+        let labels = selector.and_then(Value::as_object)?;
         let pairs = labels.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
         return Some(LabelSelector::from_map(pairs).to_string());
     }
-    LabelSelector::from_json(said, "spec.selector").ok().map(|it| it.to_string())
+    LabelSelector::from_json(selector, "spec.selector").ok().map(|it| it.to_string())
 }
 
 /// Makes so many wanted.

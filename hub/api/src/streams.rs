@@ -53,7 +53,7 @@ pub struct ExecOptions {
 
 /// What a spoke has told of what it counts. Cheap to clone: whoever asks while it tells has the same.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct SpokeFigures {
     /// All of it.
     pub figures: Arc<[Figures]>,
     /// When it was asked, be it for somebody else.
@@ -62,7 +62,7 @@ pub struct Told {
     pub took: Duration,
 }
 
-impl Told {
+impl SpokeFigures {
     /// What has come just now of a question of that time.
     #[must_use]
     pub fn since(asked: Instant, figures: Vec<Figures>) -> Self {
@@ -111,5 +111,5 @@ pub trait SpokeStreams: Send + Sync {
     fn reaches(&self, spoke: &ClusterName) -> Result<(), ApiError>;
 
     /// What the spoke called `spoke` counts: asked of it now, once for all who ask meanwhile.
-    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError>;
+    async fn figures(&self, spoke: &ClusterName) -> Result<SpokeFigures, ApiError>;
 }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeFigures, SpokeStreams};
 use freewheel_hub_apiserver::{Access, AccessOptions, Limits, Server, Tls, Usage, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{ObjectRef, Objects, WriteOptions};
@@ -71,7 +71,7 @@ impl SpokeStreams for NoSpokes {
         Err(away(spoke))
     }
 
-    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
+    async fn figures(&self, spoke: &ClusterName) -> Result<SpokeFigures, ApiError> {
         Err(away(spoke))
     }
 }

@@ -249,7 +249,7 @@ impl Recording {
             _answer: None,
         });
         if progress != Progress::Refused {
-            recording.tell(Stage::RequestReceived).await;
+            recording.emit(Stage::RequestReceived).await;
         }
         Some(recording)
     }
@@ -348,7 +348,7 @@ impl Recording {
             Progress::Brief => self.tell_last(Stage::ResponseComplete).await,
             Progress::Lasting => {
                 self.progress = Progress::Begun;
-                self.tell(Stage::ResponseStarted).await;
+                self.emit(Stage::ResponseStarted).await;
                 return response.map(|body| body.keeping_until_out(self));
             }
             Progress::Begun | Progress::Over => {}
@@ -363,8 +363,8 @@ impl Recording {
         let asks_for_it = self.has_objects && self.rule.level == Level::RequestResponse;
         let failed = !response.status().is_success();
         let value = if asks_for_it || failed { object_of(response) } else { None };
-        if let (true, Some(Value::Object(said))) = (failed, &value) {
-            note_status(&mut status, said);
+        if let (true, Some(Value::Object(answer))) = (failed, &value) {
+            note_status(&mut status, answer);
         }
         self.event.response_status = Some(status);
         if !asks_for_it || self.progress == Progress::Lasting {
@@ -392,7 +392,7 @@ impl Recording {
         self.rule.at(stage).then(|| self.event.line())
     }
 
-    async fn tell(&mut self, stage: Stage) {
+    async fn emit(&mut self, stage: Stage) {
         if let Some(line) = self.line_at(stage) {
             self.by.audit.log.write(line).await;
         }
@@ -400,7 +400,7 @@ impl Recording {
 
     async fn tell_last(&mut self, stage: Stage) {
         self.progress = Progress::Over;
-        self.tell(stage).await;
+        self.emit(stage).await;
     }
 }
 
@@ -500,12 +500,12 @@ fn object_of(response: &Response<Body>) -> Option<Value> {
 }
 
 /// Of a Status, what is bounded.
-fn note_status(status: &mut Value, said: &Map<String, Value>) {
-    if said.get("kind").and_then(Value::as_str) != Some("Status") {
+fn note_status(status: &mut Value, answer: &Map<String, Value>) {
+    if answer.get("kind").and_then(Value::as_str) != Some("Status") {
         return;
     }
     for part in ["status", "message", "reason", "details"] {
-        if let Some(value) = said.get(part) {
+        if let Some(value) = answer.get(part) {
             status[part] = value.clone();
         }
     }

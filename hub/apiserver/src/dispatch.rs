@@ -71,7 +71,7 @@ pub(crate) async fn handle(
     };
     let passage = context.passage.take();
     if let Some(class) = &context.class {
-        flow::tell(class, response.headers_mut());
+        flow::set_headers(class, response.headers_mut());
     }
     debug!(query = uri.query(), code = response.status().as_u16(), "answered");
     // Of health, which has no passage, it is an answer.
@@ -101,7 +101,7 @@ async fn of_registry(
         }
         Err(error) => respond::failure(&error),
     };
-    flow::tell(&class, answer.headers_mut());
+    flow::set_headers(&class, answer.headers_mut());
     answer
 }
 

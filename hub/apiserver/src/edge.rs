@@ -82,7 +82,7 @@ pub(crate) async fn answer(
     note_login(&place, &response);
     let response = trail.answered(counted(response, backlog, reads)).await;
     let (mut parts, mut body) = seen.end(response).into_parts();
-    trail.tell(&mut parts.headers);
+    trail.set_header(&mut parts.headers);
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);
         body = Body::empty();

@@ -218,7 +218,7 @@ fn sharer<'a>(cluster: &ClusterName, user: &'a User, is_own: bool) -> Sharer<'a>
 }
 
 /// Says whose its request was, where objects say so.
-pub(crate) fn tell(class: &Class, headers: &mut HeaderMap) {
+pub(crate) fn set_headers(class: &Class, headers: &mut HeaderMap) {
     for (name, uid) in [(SCHEMA_UID, &class.schema.uid), (LEVEL_UID, &class.level.uid)] {
         if let Ok(value) = HeaderValue::from_str(uid)
             && !uid.is_empty()

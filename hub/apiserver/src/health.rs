@@ -54,7 +54,7 @@ impl Check {
     }
 
     /// Whether it holds, for the log too when that has changed.
-    pub(crate) fn look(&self) -> Result<(), String> {
+    pub(crate) fn run(&self) -> Result<(), String> {
         let holds = (self.run)();
         if self.changes(holds.is_err()) {
             match &holds {
@@ -70,7 +70,7 @@ impl Check {
 
     /// Why it fails, and since when somebody has seen that; nothing, where it holds.
     pub(crate) fn failing(&self, now: i64) -> Option<(String, i64)> {
-        let why = self.look().err()?;
+        let why = self.run().err()?;
         Some((why, *self.since.lock().get_or_insert(now)))
     }
 
@@ -84,7 +84,7 @@ impl Check {
 #[must_use]
 pub fn answer(
     probe: &str,
-    (check, told): (&str, bool),
+    (check, shows_why): (&str, bool),
     query: &str,
     checks: &[Check],
 ) -> Response<Body> {
@@ -93,7 +93,7 @@ pub fn answer(
         "" => all(probe, query, checks),
         "ping" => respond::text(200, "ok".to_owned()),
         name => match checks.into_iter().find(|check| check.name == name) {
-            Some(check) => one(check, told),
+            Some(check) => one(check, shows_why),
             None => return respond::failure(&respond::no_such_path()),
         },
     };
@@ -102,10 +102,10 @@ pub fn answer(
     response
 }
 
-fn one(check: &Check, told: bool) -> Response<Body> {
-    match check.look() {
+fn one(check: &Check, shows_why: bool) -> Response<Body> {
+    match check.run() {
         Ok(()) => respond::text(200, "ok".to_owned()),
-        Err(_) if !told => {
+        Err(_) if !shows_why => {
             respond::text(500, "internal server error: reason withheld\n".to_owned())
         }
         Err(why) => respond::text(500, format!("internal server error: {why}\n")),
@@ -134,7 +134,7 @@ fn all<'a>(probe: &str, query: &str, checks: impl Iterator<Item = &'a Check>) ->
         }
     };
     line("ping", &|| Ok(()));
-    checks.for_each(|check| line(check.name, &|| check.look()));
+    checks.for_each(|check| line(check.name, &|| check.run()));
     if !excluded.is_empty() {
         let names: Vec<_> = excluded.iter().map(|name| format!("{name:?}")).collect();
         let names = names.join(",");

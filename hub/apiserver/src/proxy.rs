@@ -51,11 +51,11 @@ pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let format = media::metrics(call.header(&ACCEPT).unwrap_or_default());
     let mut held = call.slot.backlog.hold(FIGURES_BYTES_ESTIMATE).await?;
     let objects = &call.hub.server.objects;
-    let told = call.hub.server.streams.figures(&spoke).await?.figures;
+    let counted = call.hub.server.streams.figures(&spoke).await?.figures;
     // It may have taken its time.
     call.check_still()?;
     let (snapshot, now) = (objects.store().snapshot(), objects.clock().unix_seconds());
-    let figures = DeviceFigures { figures: told, spoke, shown_in: call.tenant.name.clone() };
+    let figures = DeviceFigures { figures: counted, spoke, shown_in: call.tenant.name.clone() };
     let gather = move || Ok(figures.page(page, &*snapshot));
     let figures = call.worker_queue().run((), gather).await?.0;
     // All of it is there before anybody has read a byte.

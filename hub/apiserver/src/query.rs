@@ -156,10 +156,10 @@ impl Query {
 
     /// Its part of CreateOptions and the like, as it was said.
     pub(crate) fn options(&self) -> Map<String, Value> {
-        let said =
+        let given =
             [("fieldManager", &self.field_manager), ("fieldValidation", &self.field_validation)];
-        let said = said.into_iter().filter(|(_, text)| !text.is_empty());
-        said.map(|(key, text)| (key.to_owned(), json!(text))).collect()
+        let given = given.into_iter().filter(|(_, text)| !text.is_empty());
+        given.map(|(key, text)| (key.to_owned(), json!(text))).collect()
     }
 
     /// `resourceVersion` as a number; `None` when it was not given.

@@ -168,7 +168,7 @@ impl Trail {
     }
 
     /// Puts its number among the headers of its answer.
-    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+    pub(crate) fn set_header(self, headers: &mut HeaderMap) {
         headers.insert(AUDIT_ID, self.number);
     }
 }

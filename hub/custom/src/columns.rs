@@ -25,12 +25,12 @@ enum Cell {
 impl Columns {
     /// From `additionalPrinterColumns`; without any, the age is shown. A column whose path is none shows nothing.
     #[must_use]
-    pub fn read(said: &[Value]) -> (Self, Vec<Column>) {
+    pub fn read(listed: &[Value]) -> (Self, Vec<Column>) {
         let age = [json!({
             "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
             "description": "When it was made.",
         })];
-        let said = if said.is_empty() { &age[..] } else { said };
+        let listed = if listed.is_empty() { &age[..] } else { listed };
         let mut columns = vec![Column {
             name: "Name".into(),
             kind: "string".into(),
@@ -39,7 +39,7 @@ impl Columns {
             priority: 0,
         }];
         let mut cells = Vec::new();
-        for one in said {
+        for one in listed {
             let text = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
             let (path, described) = (text("jsonPath"), text("description"));
             let description = if described.is_empty() {

@@ -62,7 +62,7 @@ fn twice(list: &List, items: &[Value], path: &Path<'_>, errors: &mut FieldErrors
         *times += 1;
         // Of more than two, the first that is too much.
         if *times == 2 {
-            errors.tell(|| FieldError::duplicate(path.index(index), key));
+            errors.push_with(|| FieldError::duplicate(path.index(index), key));
         }
     }
 }

@@ -67,8 +67,8 @@ impl Resource {
         if old.get("status").is_none_or(|old| twice(old).is_empty()) {
             errors.extend(twice(status));
         }
-        let said = cel::check_after(&errors, schema, new, Before::of(old));
-        errors.extend(said);
+        let mistakes = cel::check_after(&errors, schema, new, Before::of(old));
+        errors.extend(mistakes);
         errors
     }
 }
@@ -135,8 +135,8 @@ impl Strategy for Resource {
         errors.extend(self.beside(object, true));
         errors.extend(embedded::check(schema, object, ""));
         errors.extend(lists::check(schema, object, ""));
-        let said = cel::check_after(&errors, schema, object, Before::nothing());
-        errors.extend(said);
+        let mistakes = cel::check_after(&errors, schema, object, Before::nothing());
+        errors.extend(mistakes);
         errors
     }
 
@@ -156,8 +156,8 @@ impl Strategy for Resource {
         if lists::check(schema, old, "").is_empty() {
             errors.extend(lists::check(schema, new, ""));
         }
-        let said = cel::check_after(&errors, schema, new, Before::of(old));
-        errors.extend(said);
+        let mistakes = cel::check_after(&errors, schema, new, Before::of(old));
+        errors.extend(mistakes);
         errors
     }
 

@@ -34,7 +34,7 @@ impl Demand {
     }
 
     /// Looks at what was since the last look: answers the most of it.
-    pub(crate) fn look(&mut self, now: Duration) -> f64 {
+    pub(crate) fn take_peak(&mut self, now: Duration) -> f64 {
         self.set(now, self.now);
         let lasted = now.saturating_sub(self.began).as_secs_f64();
         let (mean, squares) =
@@ -58,16 +58,16 @@ mod tests {
         let (mut demand, second) = (Demand::default(), Duration::from_secs);
         demand.set(second(0), 40.0);
         demand.set(second(10), 0.0);
-        assert!((demand.look(second(10)) - 40.0).abs() < 1e-9);
+        assert!((demand.take_peak(second(10)) - 40.0).abs() < 1e-9);
         assert!((demand.smoothed - 40.0).abs() < 1e-9, "{}", demand.smoothed);
-        assert!(demand.look(second(20)).abs() < 1e-9);
+        assert!(demand.take_peak(second(20)).abs() < 1e-9);
         assert!(
             (demand.smoothed - 40.0 * SMOOTHING_COEFFICIENT).abs() < 1e-9,
             "{}",
             demand.smoothed
         );
         demand.set(second(25), 10.0);
-        demand.look(second(30));
+        demand.take_peak(second(30));
         assert!(30.0 < demand.smoothed, "{}", demand.smoothed);
     }
 }

@@ -13,7 +13,7 @@
 //!   (`whatever_happens_seats_add_up`);
 //! - who asks for much gets the seats that others do not need, and gives them back (`seats_are_lent_and_come_back`);
 //! - a level that goes serves those who are in it (`a_level_that_goes_serves_who_is_in_it`);
-//! - levels lend and borrow also when nobody comes or goes, if somebody [looks](Seats::look)
+//! - levels lend and borrow also when nobody comes or goes, if somebody [looks](Seats::adjust)
 //!   (`who_waits_alone_gets_what_others_lend`);
 //! - exempt requests never wait (`who_is_exempt_never_waits`), and where there is a bound on them, those beyond it are
 //!   refused (`a_cluster_that_calls_all_its_requests_exempt_has_a_bound`).
@@ -209,9 +209,9 @@ impl Seats {
         }
     }
 
-    /// Has levels lend and borrow anew, when it is time: somebody has to look while somebody waits. Answers when it is
+    /// Has levels lend and borrow anew, when it is time: somebody has to call it while somebody waits. Answers when it is
     /// time again.
-    pub fn look(&mut self, now: Duration) -> Duration {
+    pub fn adjust(&mut self, now: Duration) -> Duration {
         self.share(now);
         self.shared + SHARED_EVERY
     }
@@ -242,7 +242,7 @@ impl Seats {
         let mut seats: f64 = stay.map(|level| f64::from(level.share.nominal)).sum();
         let (mut needs, mut names) = (Vec::new(), Vec::new());
         for (name, level) in self.levels.iter_mut().filter(|(_, level)| !level.goes) {
-            let peak = level.demand.look(now);
+            let peak = level.demand.take_peak(now);
             let least = f64::from(level.share.least);
             if level.level.is_exempt {
                 // It takes what it needs, of what others could have.

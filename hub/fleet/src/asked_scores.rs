@@ -50,26 +50,26 @@ impl AskedScores {
         if let Some(known) = read.get(resource) {
             return Some(known.clone());
         }
-        let said = (self.source)(resource)?;
-        read.insert(resource.to_owned(), said.clone());
-        Some(said)
+        let scores = (self.source)(resource)?;
+        read.insert(resource.to_owned(), scores.clone());
+        Some(scores)
     }
 }
 
 impl Scores for AskedScores {
     fn of(&self, resource: &str) -> Result<Vec<(String, i64)>, String> {
-        let said = self.read(resource);
-        let said = said.ok_or_else(|| {
+        let found = self.read(resource);
+        let found = found.ok_or_else(|| {
             format!("addonplacementscore.cluster.open-cluster-management.io {resource:?} not found")
         })?;
-        if let Some(end) = said.valid_until {
+        if let Some(end) = found.valid_until {
             // Who looks again at its end, as it is told to, finds it over.
             if end <= self.now {
                 return Err(format!("AddOnPlacementScore {resource:?} expired"));
             }
             self.until.note(end);
         }
-        Ok(said.scores.into_iter().map(|one| (one.name, i64::from(one.value))).collect())
+        Ok(found.scores.into_iter().map(|one| (one.name, i64::from(one.value))).collect())
     }
 }
 

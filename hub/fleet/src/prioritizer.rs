@@ -203,8 +203,8 @@ fn allocatable(clusters: &[&Cluster], resource: &str) -> Vec<i64> {
 fn add_on(clusters: &[&Cluster], one: &AddOnScore, facts: &Facts<'_>) -> Scores {
     let mut out = Scores::default();
     for cluster in clusters {
-        let said = (facts.scores)(&one.resource_name, &cluster.name).unwrap_or_default();
-        if let Some(end) = said.valid_until {
+        let reported = (facts.scores)(&one.resource_name, &cluster.name).unwrap_or_default();
+        if let Some(end) = reported.valid_until {
             if end < facts.now {
                 out.expired.push(format!("{}/{}", cluster.name, one.resource_name));
                 out.of.push(0);
@@ -212,7 +212,7 @@ fn add_on(clusters: &[&Cluster], one: &AddOnScore, facts: &Facts<'_>) -> Scores 
             }
             out.until = out.until.into_iter().chain([end]).min();
         }
-        let found = said.scores.iter().rfind(|score| score.name == one.score_name);
+        let found = reported.scores.iter().rfind(|score| score.name == one.score_name);
         out.of.push(found.map_or(0, |score| i64::from(score.value)));
     }
     out

@@ -60,15 +60,15 @@ fn why(offer: &Offer<'_>, schedule: &Schedule) -> String {
         (refused.taints, "have a taint that is not tolerated"),
         (refused.spread, "are left out to keep the spread"),
     ];
-    let told: Vec<String> = reasons
+    let counts: Vec<String> = reasons
         .iter()
         .filter(|(number, _)| 0 < *number)
         .map(|(number, reason)| format!("{number} {reason}"))
         .collect();
-    if told.is_empty() {
+    if counts.is_empty() {
         return String::new();
     }
-    format!(": of {} clusters, {}", offer.clusters, told.join(", "))
+    format!(": of {} clusters, {}", offer.clusters, counts.join(", "))
 }
 
 #[cfg(test)]

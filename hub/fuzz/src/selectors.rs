@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_schema::quantity::{Quantity, canonical};
-use freewheel_hub_schema::selector::{FieldSelector, LabelSelector, MAX_REQUIREMENTS, MAX_TEXT};
+use freewheel_hub_schema::selector::{
+    FieldSelector, LabelSelector, REQUIREMENTS_MAX, TEXT_BYTES_MAX,
+};
 
 use crate::{object, parts};
 
@@ -27,7 +29,9 @@ fn label_selector(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match LabelSelector::parse(text) {
         Ok(selector) => {
-            assert!(text.len() <= MAX_TEXT && selector.requirements().len() <= MAX_REQUIREMENTS);
+            assert!(
+                text.len() <= TEXT_BYTES_MAX && selector.requirements().len() <= REQUIREMENTS_MAX
+            );
             means_its_text(&selector);
         }
         Err(error) => object::refused(&error, bytes),
@@ -39,7 +43,7 @@ fn means_its_text(selector: &LabelSelector) {
     // What an object says is not bounded as a query is.
     let Ok(again) = LabelSelector::parse(&text) else {
         assert!(
-            MAX_TEXT < text.len() || MAX_REQUIREMENTS < selector.requirements().len(),
+            TEXT_BYTES_MAX < text.len() || REQUIREMENTS_MAX < selector.requirements().len(),
             "{text}"
         );
         return;
@@ -65,7 +69,9 @@ fn field_selector(bytes: &[u8]) {
         let Some(kind) = kinds::find("", "v1", plural) else { continue };
         match FieldSelector::parse(text, kind) {
             Ok(selector) => {
-                assert!(text.len() <= MAX_TEXT && selector.terms().count() <= MAX_REQUIREMENTS);
+                assert!(
+                    text.len() <= TEXT_BYTES_MAX && selector.terms().count() <= REQUIREMENTS_MAX
+                );
                 let fields: BTreeMap<String, String> = selector
                     .terms()
                     .filter(|(_, equal, _)| *equal)

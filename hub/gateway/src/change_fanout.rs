@@ -236,7 +236,7 @@ impl ChangeFanout {
                 signal.raise();
             }
         }
-        news.config.iter().for_each(|key| self.readers.tell(key));
+        news.config.iter().for_each(|key| self.readers.notify(key));
         for signal in news.to_recheck.iter().filter_map(|spoke| signals.get(&**spoke)) {
             signal.recheck();
             signal.raise();
@@ -323,7 +323,7 @@ impl ChangeFanout {
 
     /// Whether the hub has said of a pod on this spoke, while that was silent, that it is not ready.
     pub(crate) fn spoke_for(&self, spoke: &ClusterName, at: &dyn Snapshot) -> bool {
-        let said = format!("\"{SAID_OF_SILENT}\"");
+        let needle = format!("\"{SAID_OF_SILENT}\"");
         let of = |realm: &ClusterName| {
             self.pods.lock().on(spoke.as_str(), realm).cloned().unwrap_or_default()
         };
@@ -331,7 +331,7 @@ impl ChangeFanout {
         // Most pods do not have the word, which shows without parsing; one that has it elsewhere costs a report or two.
         let has = |stored: Arc<Stored>| {
             let body = &stored.object.body;
-            body.windows(said.len()).any(|part| part == said.as_bytes())
+            body.windows(needle.len()).any(|part| part == needle.as_bytes())
         };
         keys.any(|key| at.get(&key).is_some_and(has))
     }

@@ -63,17 +63,17 @@ pub(crate) async fn artifact(
     }
     let in_line = inner.images.compiling(component, profile).is_some();
     let _place = if in_line { Some(waits.take(&tenants).ok_or_else(later)?) } else { None };
-    let told = async {
+    let reported = async {
         sleep(UNTOLD_COMPILE_TIME).await;
         if let Some(size) = inner.images.compiling(component, profile) {
-            tell(inner, identity, component, size).await;
+            report_waiting(inner, identity, component, size).await;
         }
         std::future::pending().await
     };
     tokio::select! {
         biased;
         made = made => made.map_err(refusal),
-        never = told => never,
+        never = reported => never,
     }
 }
 
@@ -84,7 +84,7 @@ fn later() -> RefusalV1 {
     RefusalV1::new(COMPILING_REASON, text)
 }
 
-async fn tell(inner: &Inner, identity: &SpokeIdentity, component: &Digest, size: u64) {
+async fn report_waiting(inner: &Inner, identity: &SpokeIdentity, component: &Digest, size: u64) {
     let spoke = &identity.cluster;
     for event in waiting(inner, spoke, component, size) {
         if !inner.events.allows(identity) {

@@ -47,7 +47,7 @@ impl ConfigReaders {
     }
 
     /// Tells those that read it that it has changed.
-    pub(crate) fn tell(&self, key: &RecordKey) {
+    pub(crate) fn notify(&self, key: &RecordKey) {
         let readers = self.0.lock();
         for signal in readers.sessions.get(key).into_iter().flat_map(BTreeMap::values) {
             signal.note(Changes { config: [key.clone()].into(), ..Changes::default() });
@@ -116,13 +116,13 @@ mod tests {
         let (mut first, mut second) = (readers.subscribe(&one), readers.subscribe(&two));
         first.begin(&[key("a"), key("b")]);
         second.begin(&[key("a")]);
-        readers.tell(&key("a"));
+        readers.notify(&key("a"));
         assert_eq!((noted(&one), noted(&two)), (1, 1));
         second.end(&[key("a")]);
-        readers.tell(&key("a"));
+        readers.notify(&key("a"));
         assert_eq!((noted(&one), noted(&two)), (1, 0));
         drop(first);
-        readers.tell(&key("b"));
+        readers.notify(&key("b"));
         assert_eq!((noted(&one), readers.0.lock().sessions.len()), (0, 0));
     }
 }

@@ -63,40 +63,40 @@ struct SeenProcesses {
 #[derive(Debug, Default)]
 pub(crate) struct DuplicateIdentities(Mutex<BTreeMap<String, SeenProcesses>>);
 
-/// What the hub makes of a greeting.
+/// What the hub makes of a process that comes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Greeting {
+pub(crate) enum Arrival {
     /// It may have the session.
-    Welcome,
+    Unique,
     /// Another one has it, and both are alive.
-    Twin {
+    Duplicate {
         /// People have not heard of it for a while.
-        tell: bool,
+        report: bool,
     },
 }
 
 impl DuplicateIdentities {
-    /// Looks at a process that greets; `busy` says whether another connection of the identity is up.
-    pub(crate) fn greets(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
+    /// A process comes; `busy` says whether another connection of the identity is up.
+    pub(crate) fn arrives(&self, uid: &str, instance: u64, busy: bool) -> Arrival {
         let mut all = self.0.lock();
         let other = all.get_mut(uid).filter(|seen| busy && seen.current != instance);
-        let Some(seen) = other else { return Greeting::Welcome };
+        let Some(seen) = other else { return Arrival::Unique };
         let now = Instant::now();
         let is_back = seen.gone.contains(&instance);
         let is_contested = seen.contested.is_some_and(|at| now < at + DUPLICATE_CONTESTED_FOR);
         if !is_back && !is_contested {
-            return Greeting::Welcome;
+            return Arrival::Unique;
         }
         seen.contested = Some(now);
-        let tell = seen.told.is_none_or(|(at, away)| {
+        let report = seen.told.is_none_or(|(at, away)| {
             let again = away == instance;
             let every = if again { DUPLICATE_TOLD_AGAIN_EVERY } else { DUPLICATE_TOLD_EVERY };
             at + every <= now
         });
-        if tell {
+        if report {
             seen.told = Some((now, instance));
         }
-        Greeting::Twin { tell }
+        Arrival::Duplicate { report }
     }
 
     /// The session of a process has opened: the one before it is gone.
@@ -134,7 +134,7 @@ impl DuplicateIdentities {
 }
 
 /// Tells the hub's people which two there are. Which of them has the copy it cannot know.
-pub(crate) async fn tell(
+pub(crate) async fn report_duplicate(
     objects: &Objects,
     hub: &str,
     identity: &SpokeIdentity,
@@ -256,48 +256,52 @@ mod tests {
     const PI: &str = "uid-of-pi-7";
 
     impl DuplicateIdentities {
-        /// A greeting whose session opens if it may.
-        fn greet(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
-            let greeting = self.greets(uid, instance, busy);
-            if greeting == Greeting::Welcome {
+        /// Comes, and its session opens if it may.
+        fn arrive(&self, uid: &str, instance: u64, busy: bool) -> Arrival {
+            let arrival = self.arrives(uid, instance, busy);
+            if arrival == Arrival::Unique {
                 self.opened(uid, instance);
             }
-            greeting
+            arrival
         }
     }
 
     #[test]
     fn a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back() {
         let duplicates = DuplicateIdentities::default();
-        assert_eq!(duplicates.greet(PI, 1, false), Greeting::Welcome);
-        assert_eq!(duplicates.greet(PI, 1, true), Greeting::Welcome, "its link was cut");
-        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome, "it was started again");
-        assert_eq!(duplicates.greet(PI, 1, true), Greeting::Twin { tell: true });
-        assert_eq!(duplicates.greet(PI, 1, true), Greeting::Twin { tell: false });
-        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome, "who is in session stays");
-        assert_eq!(duplicates.greet(PI, 1, false), Greeting::Welcome, "the other one is off");
-        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Twin { tell: false });
+        assert_eq!(duplicates.arrive(PI, 1, false), Arrival::Unique);
+        assert_eq!(duplicates.arrive(PI, 1, true), Arrival::Unique, "its link was cut");
+        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Unique, "it was started again");
+        assert_eq!(duplicates.arrive(PI, 1, true), Arrival::Duplicate { report: true });
+        assert_eq!(duplicates.arrive(PI, 1, true), Arrival::Duplicate { report: false });
+        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Unique, "who is in session stays");
+        assert_eq!(duplicates.arrive(PI, 1, false), Arrival::Unique, "the other one is off");
+        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Duplicate { report: false });
         duplicates.forget(&DeletedClusters::One(PI));
-        assert_eq!(duplicates.greet(PI, 2, true), Greeting::Welcome);
+        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Unique);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_again_and_again_is_told_of_now_and_then() {
         let duplicates = DuplicateIdentities::default();
         for instance in [1, 2] {
-            assert_eq!(duplicates.greet(PI, instance, true), Greeting::Welcome);
+            assert_eq!(duplicates.arrive(PI, instance, true), Arrival::Unique);
         }
         let mut told = 0;
         for _ in 0..360 {
-            if duplicates.greet(PI, 1, true) == (Greeting::Twin { tell: true }) {
+            if duplicates.arrive(PI, 1, true) == (Arrival::Duplicate { report: true }) {
                 told += 1;
             }
             tokio::time::advance(Duration::from_secs(10)).await;
         }
         assert_eq!(told, 6, "in an hour");
-        assert_eq!(duplicates.greet(PI, 1, false), Greeting::Welcome, "the other one is off");
-        let swapped = duplicates.greet(PI, 2, true);
-        assert_eq!(swapped, Greeting::Twin { tell: true }, "it is another one that is turned away");
+        assert_eq!(duplicates.arrive(PI, 1, false), Arrival::Unique, "the other one is off");
+        let swapped = duplicates.arrive(PI, 2, true);
+        assert_eq!(
+            swapped,
+            Arrival::Duplicate { report: true },
+            "it is another one that is turned away"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,22 +311,22 @@ mod tests {
         let mut opened = 0;
         for _ in 0..60 {
             for instance in all.clone() {
-                opened += usize::from(duplicates.greet(PI, instance, true) == Greeting::Welcome);
+                opened += usize::from(duplicates.arrive(PI, instance, true) == Arrival::Unique);
             }
             tokio::time::advance(Duration::from_secs(60)).await;
         }
         // Each once, until the first is back; and who has the session.
         assert_eq!(opened, 100 + 60 - 1);
         let new = all.end;
-        assert!(matches!(duplicates.greet(PI, new, true), Greeting::Twin { .. }));
-        assert_eq!(duplicates.greet(PI, new, false), Greeting::Welcome, "nobody is there");
+        assert!(matches!(duplicates.arrive(PI, new, true), Arrival::Duplicate { .. }));
+        assert_eq!(duplicates.arrive(PI, new, false), Arrival::Unique, "nobody is there");
     }
 
     #[test]
     fn many_restarts_are_not_remembered_for_ever() {
         let duplicates = DuplicateIdentities::default();
         for instance in 0..1000 {
-            assert_eq!(duplicates.greet(PI, instance, true), Greeting::Welcome);
+            assert_eq!(duplicates.arrive(PI, instance, true), Arrival::Unique);
         }
         assert_eq!(duplicates.0.lock()[PI].gone.len(), PROCESSES_REMEMBERED);
     }

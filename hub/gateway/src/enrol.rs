@@ -97,9 +97,9 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Askin
         _ = link.closed() => return,
     };
     // Who does not take it has no place any more, and is not kept.
-    let said =
+    let answered =
         async { frame::write(&mut send, &answer).await.is_ok() && send.shutdown().await.is_ok() };
-    if timeout(REQUEST_TIMEOUT, said).await.is_ok_and(|said| said) {
+    if timeout(REQUEST_TIMEOUT, answered).await.is_ok_and(|answered| answered) {
         // The device closes once it has read the answer.
         let _ = timeout(REQUEST_TIMEOUT, link.closed()).await;
     }
@@ -119,8 +119,8 @@ async fn answer(
             (&*request.name, decided.map(JoinAnswer::Accepted))
         }
         Ask::Renew(request) => ("", renew::without_session(hub, request).map(JoinAnswer::Accepted)),
-        Ask::Wiped(said) => {
-            let kept = receipts::take(&hub.objects, said).await;
+        Ask::Wiped(wiped) => {
+            let kept = receipts::take(&hub.objects, wiped).await;
             ("", kept.map(|()| JoinAnswer::Taken).map_err(No::from))
         }
     };
@@ -300,7 +300,7 @@ async fn wait(
         namespace: None,
     });
     let began = tokio::time::Instant::now();
-    let mut told = None;
+    let mut pending_at = None;
     let busy = |text: &str| Refusal(JoinRefusal::Busy, text.to_owned());
     let revision = objects.store().snapshot().revision();
     let mut watch = objects
@@ -316,9 +316,9 @@ async fn wait(
                 "the hub's owner has not accepted yet; the request is kept, come back",
             ));
         }
-        if told.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
+        if pending_at.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
             let text = format!("waiting to be accepted: on the hub, run `hub accept {name}`");
-            told = Some(tokio::time::Instant::now());
+            pending_at = Some(tokio::time::Instant::now());
             let pending = JoinAnswer::Pending(text);
             let Ok(Ok(())) = timeout(REQUEST_TIMEOUT, frame::write(send, &pending)).await else {
                 return Err(busy("the device went away"));

@@ -66,18 +66,18 @@ struct DroppedEvents {
 impl EventBuckets {
     pub(crate) fn allows(&self, identity: &SpokeIdentity) -> bool {
         let mut all = self.0.lock();
-        let told = all.entry(identity.uid.clone()).or_insert_with(|| DroppedEvents {
+        let of_spoke = all.entry(identity.uid.clone()).or_insert_with(|| DroppedEvents {
             left: TokenBucket::new(EVENT_BURST, EVENTS_PER_SECOND),
             dropped: 0,
             complained: None,
         });
-        if told.left.take() {
+        if of_spoke.left.take() {
             return true;
         }
-        told.dropped += 1;
-        if told.complained.is_none_or(|at| COMPLAIN_EVERY <= at.elapsed()) {
-            told.complained = Some(Instant::now());
-            warn!(cluster = %identity.cluster, dropped = told.dropped, "a spoke tells too many events; some are dropped");
+        of_spoke.dropped += 1;
+        if of_spoke.complained.is_none_or(|at| COMPLAIN_EVERY <= at.elapsed()) {
+            of_spoke.complained = Some(Instant::now());
+            warn!(cluster = %identity.cluster, dropped = of_spoke.dropped, "a spoke tells too many events; some are dropped");
         }
         false
     }
@@ -187,9 +187,12 @@ pub(crate) async fn about(
     };
     let place = object_ref(EVENTS, &seen.realm, &seen.namespace, name)?;
     let count = |mut old: Value| {
-        let told = old["metadata"]["annotations"][DEVICE_TIME].as_str();
-        let news = match told.and_then(|told| told.parse::<u64>().ok()).filter(|_| ahead) {
-            Some(told) => told < seen.at,
+        let device_time = old["metadata"]["annotations"][DEVICE_TIME].as_str();
+        let news = match device_time
+            .and_then(|device_time| device_time.parse::<u64>().ok())
+            .filter(|_| ahead)
+        {
+            Some(device_time) => device_time < seen.at,
             // Both are RFC 3339 in UTC with seconds, so they compare as text.
             None => old["lastTimestamp"].as_str().unwrap_or_default() < at.as_str(),
         };

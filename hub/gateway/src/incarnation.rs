@@ -217,7 +217,7 @@ async fn write(
          unless the device is wrong. What was written after the copy is lost; all devices are sent what is here, and \
          pods that are not here end"
     );
-    while let Err(error) = tell(objects, identity, held, now).await {
+    while let Err(error) = record_rollback(objects, identity, held, now).await {
         warn!(cluster = %identity.cluster, %error, "the event about the older copy cannot be written yet");
         if error.code < 500 && error.code != 429 {
             return;
@@ -227,7 +227,7 @@ async fn write(
 }
 
 /// Says it where its user looks: at the cluster that has proven it.
-async fn tell(
+async fn record_rollback(
     objects: &Objects,
     identity: &SpokeIdentity,
     held: u64,

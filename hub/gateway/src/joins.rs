@@ -200,11 +200,11 @@ impl Joins {
         if !waiting.make_room(token, key) {
             return None;
         }
-        let (leave, told) = oneshot::channel();
+        let (leave, left) = oneshot::channel();
         waiting.next += 1;
         let number = waiting.next;
         waiting.places.insert(number, WaitingJoin { token: token.to_owned(), key, leave });
-        Some(WaitPermit { joins: self, number, leave: told })
+        Some(WaitPermit { joins: self, number, leave: left })
     }
 
     /// Whether one more may join now, by this key and with this token, which is good.

@@ -62,7 +62,7 @@ impl Session<'_> {
         loop {
             self.leasing.asked.notified().await;
             let mut pause = WRITE_RETRY_EVERY;
-            let mut told = Vec::new();
+            let mut reported = Vec::new();
             loop {
                 let failed = Box::pin(self.lease_missing()).await;
                 if failed.is_empty() {
@@ -70,7 +70,7 @@ impl Session<'_> {
                 }
                 // Pods without an address wait; everything else goes on.
                 self.leasing.answered.notify_waiters();
-                Box::pin(self.tell(&failed, &mut told)).await;
+                Box::pin(self.report_failed(&failed, &mut reported)).await;
                 let is_full = |(_, error): &(_, LeaseError)| match error {
                     LeaseError::NetworkFull => true,
                     LeaseError::Commit(_) => false,
@@ -110,14 +110,18 @@ impl Session<'_> {
     }
 
     /// Tells of each realm once why its pods wait: a full network where its people look, all of it in the log.
-    async fn tell(&self, failed: &[(ClusterName, LeaseError)], told: &mut Vec<ClusterName>) {
+    async fn report_failed(
+        &self,
+        failed: &[(ClusterName, LeaseError)],
+        reported: &mut Vec<ClusterName>,
+    ) {
         for (realm, error) in failed {
-            if !told.contains(realm) {
-                told.push(realm.clone());
+            if !reported.contains(realm) {
+                reported.push(realm.clone());
                 warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses; trying again");
             }
             if matches!(error, LeaseError::NetworkFull)
-                && let Err(error) = self.tell_full(realm, error.to_string()).await
+                && let Err(error) = self.record_full(realm, error.to_string()).await
             {
                 debug!(cluster = %self.cluster, %realm, %error, "cannot tell that the network is full");
             }
@@ -125,10 +129,10 @@ impl Session<'_> {
     }
 
     /// An Event at the spoke's Node, called as upstream's allocator calls it; what is told again counts up.
-    async fn tell_full(&self, realm: &ClusterName, why: String) -> Result<(), ApiError> {
+    async fn record_full(&self, realm: &ClusterName, why: String) -> Result<(), ApiError> {
         let objects = &self.inner.objects;
         let node = objects.get(&object_ref(NODES, realm, "", self.cluster.as_str())?)?;
-        let told = EventV1 {
+        let event = EventV1 {
             realm: realm.clone(),
             namespace: "default".to_owned(),
             pod: self.cluster.to_string(),
@@ -139,6 +143,6 @@ impl Session<'_> {
             message: format!("{why}: pods of this node wait for their addresses"),
             at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
         };
-        events::about(objects, self.identity, NODES, &told).await
+        events::about(objects, self.identity, NODES, &event).await
     }
 }

@@ -10,7 +10,7 @@
 //! epochs     which of a spoke's sessions is the newest     session_ends  whose end is not written yet
 //! handshakes, pending_sessions, opening  from a first packet to a session in force
 //! session, live_session  one connected spoke, and what its parts share     session_end  why it is over
-//! speech     what it is told, and whether it listens     plan_sync  when and how it is told what it should hold
+//! session_writer  what is sent to it, and whether it reads that     plan_sync  when and how it is told what it should hold
 //! change_fanout  which spokes look again after a change, and at what     sync_signal  what waits for one of them
 //! view       what a plan reads     bound_pods  which pods are where     pod_tokens, token_renewal  their tokens, in time
 //! pod_cidr_leases  which spoke has which pod addresses      leasing  one that lacks some gets them
@@ -84,7 +84,7 @@ mod session_end;
 mod session_ends;
 mod session_metrics;
 mod session_records;
-mod speech;
+mod session_writer;
 pub mod spoke_identity;
 mod stale_sessions;
 mod streams;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use freewheel_hub_api::streams::Told;
+use freewheel_hub_api::streams::SpokeFigures;
 use freewheel_hub_plan::SpokeSet;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Revision;
@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 pub(crate) type PlanSession = HubSession<SpokeSet>;
 
 /// Figures that are being told.
-pub(crate) type Telling =
-    Arc<Mutex<Option<WeakShared<BoxFuture<'static, Result<Told, ApiError>>>>>>;
+pub(crate) type FiguresRequest =
+    Arc<Mutex<Option<WeakShared<BoxFuture<'static, Result<SpokeFigures, ApiError>>>>>>;
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
@@ -29,7 +29,7 @@ pub(crate) struct Link {
     pub(crate) state: Arc<Mutex<PlanSession>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
-    pub(crate) telling: Telling,
+    pub(crate) figures_request: FiguresRequest,
     /// What its spoke said in its greeting that it can do.
     pub(crate) abilities: u64,
     /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.

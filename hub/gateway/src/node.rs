@@ -111,8 +111,8 @@ async fn write_node(
         return Ok(());
     }
     // A Node whose labels cannot be written is one all the same, and where it is not there, neither is its status.
-    let told = write_status(objects, &how, (spoke, &place), (status, now)).await;
-    relabelled.and(told).map(|_| ())
+    let written = write_status(objects, &how, (spoke, &place), (status, now)).await;
+    relabelled.and(written).map(|_| ())
 }
 
 /// Labels that the device has are its own to say, also that it has them no more; those of others stay, and so does what
@@ -174,8 +174,8 @@ fn version(status: &NodeStatusV1) -> String {
 
 /// The name of the machine where it is one of a host, as kubelet asks of it; else the Node's.
 fn hostname(spoke: &ClusterName, status: &NodeStatusV1) -> String {
-    let said = status.hostname.to_ascii_lowercase();
-    if name::dns_subdomain(&said).is_empty() { said } else { spoke.to_string() }
+    let hostname = status.hostname.to_ascii_lowercase();
+    if name::dns_subdomain(&hostname).is_empty() { hostname } else { spoke.to_string() }
 }
 
 fn labels(spoke: &ClusterName, status: &NodeStatusV1, told: &Labels) -> Map<String, Value> {

@@ -29,7 +29,7 @@ use tokio::io::AsyncRead;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::duplicates::{self, Greeting};
+use crate::duplicates::{self, Arrival};
 use crate::inner::Inner;
 use crate::links::{self, Link, PlanSession};
 use crate::session_end::{End, GOODBYE_TIMEOUT};
@@ -97,7 +97,7 @@ pub(crate) async fn open(
         durable_reports: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
-    PlanSession::greet(&hello, cluster, welcome, None).map_err(End::Left)?;
+    PlanSession::accept(&hello, cluster, welcome, None).map_err(End::Left)?;
     hello.held =
         incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await;
     welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
@@ -132,13 +132,14 @@ async fn refuse_twin(
     instance: u64,
 ) -> Result<(), End> {
     let holder = links::holder(&inner.links, &identity.cluster);
-    let greeting = inner.duplicates.greets(&identity.uid, instance, holder.is_some());
-    let Greeting::Twin { tell } = greeting else { return Ok(()) };
-    if let Some(holder) = holder.filter(|_| tell) {
+    let arrival = inner.duplicates.arrives(&identity.uid, instance, holder.is_some());
+    let Arrival::Duplicate { report } = arrival else { return Ok(()) };
+    if let Some(holder) = holder.filter(|_| report) {
         let away = link.peer().address;
         // It is not kept waiting by the disk.
-        let tell = duplicates::tell(&inner.objects, &inner.hub, identity, &holder, away);
-        let _ = timeout(GOODBYE_TIMEOUT, tell).await;
+        let reported =
+            duplicates::report_duplicate(&inner.objects, &inner.hub, identity, &holder, away);
+        let _ = timeout(GOODBYE_TIMEOUT, reported).await;
     }
     Err(End::Left(Reason::Cloned))
 }
@@ -171,13 +172,13 @@ fn into_force(
         return Err(End::Left(Reason::Superseded));
     }
     let known = inner.known.lock().remove(&identity.uid);
-    let state = PlanSession::greet(hello, cluster, welcome, known).map_err(End::Left)?;
+    let state = PlanSession::accept(hello, cluster, welcome, known).map_err(End::Left)?;
     let state = Arc::new(Mutex::new(state));
     let own = Link {
         transport: link.clone(),
         state: state.clone(),
         opened: Arc::default(),
-        telling: Arc::default(),
+        figures_request: Arc::default(),
         abilities: hello.abilities,
         uid: identity.uid.clone(),
         epoch,

@@ -151,7 +151,7 @@ impl Session<'_> {
             };
             let view = PlanView { tokens: Some(tokens), ..fanout.view(&*snapshot) };
             let images = &*self.inner.images;
-            plan.look(&changes, &view, images);
+            plan.update(&changes, &view, images);
             self.unobserved.look(&changes, &view, self.cluster);
             let (named, unnamed) = plan.take_renamed();
             subscription.end(&unnamed);
@@ -184,15 +184,15 @@ impl Session<'_> {
     }
 
     /// Tells what the newest look had to leave out, beside the looks: each is a write or two.
-    pub(crate) async fn tell_refused(&self) -> Infallible {
+    pub(crate) async fn report_refused(&self) -> Infallible {
         let mut newest = self.refused.subscribe();
-        let mut told: Vec<Refused> = Vec::new();
+        let mut reported: Vec<Refused> = Vec::new();
         loop {
             let refused = newest.borrow_and_update().clone();
             let tell = async |one: Refused| {
-                let before = told.contains(&one);
+                let before = reported.contains(&one);
                 let outcome =
-                    refusals::tell(&self.inner.objects, self.identity, &one, before).await;
+                    refusals::report(&self.inner.objects, self.identity, &one, before).await;
                 // The next look tells again what could not be told.
                 let failed = |error| {
                     debug!(cluster = %self.cluster, %error, "cannot tell what was left out of the plan");
@@ -200,7 +200,7 @@ impl Session<'_> {
                 outcome.map_err(failed).is_ok().then_some(one)
             };
             let written = stream::iter(refused).map(tell).buffer_unordered(REFUSALS_AT_ONCE);
-            told = written.filter_map(std::future::ready).collect().await;
+            reported = written.filter_map(std::future::ready).collect().await;
             // The sender lives as long as `self`.
             let _ = newest.changed().await;
         }

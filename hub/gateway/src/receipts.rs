@@ -14,15 +14,15 @@ use crate::device_orders;
 use crate::joining::Refusal;
 
 /// Keeps the receipt of a device that has wiped what it held.
-pub(crate) async fn take(objects: &Objects, said: &WipedV1) -> Result<(), Refusal> {
+pub(crate) async fn take(objects: &Objects, receipt: &WipedV1) -> Result<(), Refusal> {
     let odd = |text: &str| Refusal(JoinRefusal::Request, text.to_owned());
-    let request = VerifiedRequest::read(&said.csr).map_err(|error| odd(&error.to_string()))?;
+    let request = VerifiedRequest::read(&receipt.csr).map_err(|error| odd(&error.to_string()))?;
     let key = request.fingerprint();
     let Some(Order::Wipe(wipe)) = device_orders::find(objects, &key) else {
         let text = "there is no order for this key".to_owned();
         return Err(Refusal(JoinRefusal::Unknown, text));
     };
-    let request = Request::read(&said.csr).map_err(|error| odd(&error.to_string()))?;
+    let request = Request::read(&receipt.csr).map_err(|error| odd(&error.to_string()))?;
     let (names, _) = request.claims().map_err(|error| odd(&error.to_string()))?;
     if names != [WipedV1::statement(&wipe.id)] {
         return Err(odd("what is signed is no receipt of this key's order"));

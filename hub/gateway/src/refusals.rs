@@ -25,7 +25,7 @@ use crate::spoke_identity::{SpokeIdentity, how};
 ///
 /// # Errors
 /// When the store cannot write.
-pub(crate) async fn tell(
+pub(crate) async fn report(
     objects: &Objects,
     identity: &SpokeIdentity,
     refused: &Refused,

@@ -184,7 +184,9 @@ fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
 
 /// Whether somebody, or a token, has ever let this cluster in.
 fn was_accepted(cluster: &Value) -> bool {
-    let said = CLUSTER_ACCEPTED.find(cluster).is_some();
+    let by_condition = CLUSTER_ACCEPTED.find(cluster).is_some();
     let by_token = &cluster["metadata"]["annotations"][ACCEPTED_BY];
-    said || by_token.is_string() || cluster.pointer("/spec/hubAcceptsClient") == Some(&json!(true))
+    by_condition
+        || by_token.is_string()
+        || cluster.pointer("/spec/hubAcceptsClient") == Some(&json!(true))
 }

@@ -119,7 +119,7 @@ fn about(
 
 /// Tells the pod's user that its status is not what it says: nothing else does.
 async fn tell_too_large(objects: &Objects, identity: &SpokeIdentity, pod: &PodStatusV1) {
-    let told = EventV1 {
+    let event = EventV1 {
         realm: pod.realm.clone(),
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
@@ -133,7 +133,7 @@ async fn tell_too_large(objects: &Objects, identity: &SpokeIdentity, pod: &PodSt
         ),
         at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
     };
-    if let Err(error) = events::about(objects, identity, PODS, &told).await {
+    if let Err(error) = events::about(objects, identity, PODS, &event).await {
         warn!(cluster = %identity.cluster, pod = pod.name, %error, "cannot tell that a pod's status is too large");
     }
 }

@@ -146,13 +146,13 @@ async fn session(
         closed = link.closed() => Err(End::Closed(closed)),
         ended = Box::pin(live.listen(recv)) => ended,
         ended = Box::pin(live.beats()) => ended,
-        ended = Box::pin(live.speak(&mut send)) => ended,
+        ended = Box::pin(live.send_messages(&mut send)) => ended,
         ended = Box::pin(live.sync_plan(&signal)) => ended,
         never = Box::pin(live.lease()) => match never {},
         ended = Box::pin(live.write(hello.node, &signal)) => ended,
         ended = Box::pin(live.remember()) => ended,
         never = Box::pin(live.give_back()) => match never {},
-        never = Box::pin(live.tell_refused()) => match never {},
+        never = Box::pin(live.report_refused()) => match never {},
         never = Box::pin(live.tell_observed()) => match never {},
         never = Box::pin(live.keep_tokens(&signal)) => match never {},
         never = Box::pin(live.send_waiting_datagrams()) => match never {},
@@ -218,13 +218,13 @@ impl Session<'_> {
     }
 
     /// Takes what the spoke says, but for a report: whoever listens puts that where it waits to be written.
-    fn hear(&self, message: SpokeToHub) -> Result<Option<(ReportStamp, Box<Report>)>, End> {
+    fn receive(&self, message: SpokeToHub) -> Result<Option<(ReportStamp, Box<Report>)>, End> {
         let effect = {
             let mut state = self.state.lock();
             let wall = self.inner.objects.clock().unix_millis();
             state.note_heard(wall);
             state.keep_clock(wall, self.now());
-            state.hear(message, self.now()).map_err(End::Left)?
+            state.receive(message, self.now()).map_err(End::Left)?
         };
         self.news.notify_one();
         match effect {
@@ -260,8 +260,8 @@ impl Session<'_> {
 
     async fn listen(&self, mut recv: Recv) -> Result<Infallible, End> {
         loop {
-            let said = recv.next_known::<SpokeToHub>(&self.inner.skipped).await?;
-            let Some(heard) = said.map(|message| self.hear(message)).transpose()? else {
+            let message = recv.next_known::<SpokeToHub>(&self.inner.skipped).await?;
+            let Some(heard) = message.map(|message| self.receive(message)).transpose()? else {
                 return Err(End::Closed(over(self.link).await));
             };
             if let Some((stamp, report)) = heard {
@@ -275,7 +275,7 @@ impl Session<'_> {
         loop {
             let bytes = self.link.datagram().await?;
             match frame::decode(&bytes) {
-                Ok(beat @ SpokeToHub::Heartbeat { .. }) => drop(self.hear(beat)?),
+                Ok(beat @ SpokeToHub::Heartbeat { .. }) => drop(self.receive(beat)?),
                 Ok(SpokeToHub::Datagram(sent)) => {
                     datagrams::relay(self.inner, self.identity, &self.waiting_datagrams, sent);
                 }

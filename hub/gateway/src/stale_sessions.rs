@@ -42,7 +42,7 @@ impl StaleSessions {
     pub(crate) async fn end(mut self, objects: &Objects) {
         let store = objects.store();
         let all = self.0.len();
-        let mut told = false;
+        let mut warned = false;
         loop {
             self.keep_untouched(&*store.snapshot());
             let batch = self.0.len().min(ENDS_PER_TRANSACTION);
@@ -55,7 +55,7 @@ impl StaleSessions {
                 // Somebody was faster: the next look sees who.
                 Err(CommitError::Unmet { .. }) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut warned, true) {
                         warn!(%error, "cannot write that sessions of an earlier start are over; trying again");
                     }
                     sleep(WRITE_RETRY_EVERY).await;

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeFigures, SpokeStreams};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::frame::{self, FrameReader};
@@ -313,7 +313,7 @@ impl SpokeStreams for ToSpokes {
         able.map(drop).map_err(|refusal| api_error(&refusal))
     }
 
-    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
-        figures::ask(&self.running()?, spoke).await
+    async fn figures(&self, spoke: &ClusterName) -> Result<SpokeFigures, ApiError> {
+        figures::fetch(&self.running()?, spoke).await
     }
 }

@@ -119,7 +119,7 @@ struct Again {
 impl Again {
     fn note(&mut self, lost: &[&StampedReport]) {
         if !lost.is_empty() {
-            self.reports.extend(lost.iter().map(|told| (*told).clone()));
+            self.reports.extend(lost.iter().map(|stamped| (*stamped).clone()));
             self.at.get_or_insert_with(|| Instant::now() + WRITE_RETRY_EVERY);
         }
     }
@@ -219,7 +219,7 @@ impl Session<'_> {
 
     /// What was answered takes no room any more, but for what is to be tried again.
     fn free_room(&self, reports: &[StampedReport], lost: &[&StampedReport]) {
-        let is_lost = |stamp: &ReportStamp| lost.iter().any(|told| told.0 == *stamp);
+        let is_lost = |stamp: &ReportStamp| lost.iter().any(|stamped| stamped.0 == *stamp);
         let done = reports.iter().filter(|(stamp, _)| !is_lost(stamp));
         done.for_each(|(_, report)| self.pending_reports.done(report));
     }
@@ -232,20 +232,20 @@ impl Session<'_> {
         loop {
             let mut failure = None;
             let mut still = Vec::new();
-            for (told, outcome) in self.write_all(host, left).await {
+            for (stamped, outcome) in self.write_all(host, left).await {
                 match outcome {
                     Ok(()) => {}
                     Err(error) if lost(&error) => {
                         debug!(cluster = %self.cluster, %error, "others are faster with a report's object");
-                        done.lost.push(told);
+                        done.lost.push(stamped);
                     }
                     Err(error) if passes(&error) => {
                         failure = Some(error);
-                        still.push(told);
+                        still.push(stamped);
                     }
                     Err(error) => {
-                        self.refuse(told, &error).await;
-                        done.refused.push(told);
+                        self.refuse(stamped, &error).await;
+                        done.refused.push(stamped);
                     }
                 }
             }
@@ -282,21 +282,21 @@ impl Session<'_> {
         reports: Vec<&'r StampedReport>,
     ) -> Vec<(&'r StampedReport, Outcome)> {
         let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&StampedReport>>::new());
-        for told in reports {
-            match &told.1 {
-                Report::Event(event) => lines.entry(&event.uid).or_default().push(told),
-                Report::NodeEvent(_) => lines.entry("").or_default().push(told),
+        for stamped in reports {
+            match &stamped.1 {
+                Report::Event(event) => lines.entry(&event.uid).or_default().push(stamped),
+                Report::NodeEvent(_) => lines.entry("").or_default().push(stamped),
                 Report::Pod(_) | Report::PodGone { .. } | Report::Node(_) => {
-                    alone.push(vec![told]);
+                    alone.push(vec![stamped]);
                 }
             }
         }
         let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
             let mut outcomes = Vec::with_capacity(line.len());
-            for told in line {
-                let _room = self.room_for(&told.1).await;
-                let outcome = reports::take(self.inner, self.identity, host, &told.1).await;
-                outcomes.push((told, outcome));
+            for stamped in line {
+                let _room = self.room_for(&stamped.1).await;
+                let outcome = reports::take(self.inner, self.identity, host, &stamped.1).await;
+                outcomes.push((stamped, outcome));
             }
             outcomes
         });

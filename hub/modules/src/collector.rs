@@ -24,7 +24,7 @@ use std::time::Duration;
 use freewheel_link::digest::Digest;
 
 use crate::manifest::{ImageManifest, MANIFEST_BYTES_MAX};
-use crate::modules::Inner;
+use crate::state::Inner;
 use crate::tags::TagTable;
 use crate::{blobs, compiled};
 

@@ -217,7 +217,7 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
         .spawn()?;
     let patience = allowance.patience();
     let (_alive, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let ended = async { tokio::try_join!(hear(out), hear(err), child.wait()) };
+    let ended = async { tokio::try_join!(read_output(out), read_output(err), child.wait()) };
     let (out, err, status) = match tokio::time::timeout(patience, ended).await {
         Ok(ended) => ended?,
         Err(_) => return Err(CompileError::Died(format!("it took longer than {patience:?}"))),
@@ -229,41 +229,41 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
     if status.code() == Some(EXIT_DAMAGED) {
         return Err(CompileError::Damaged(order.component.to_path_buf()));
     }
-    let said = bounded(String::from_utf8_lossy(&err).trim());
-    Err(failure(status, said, allowance))
+    let output = bounded(String::from_utf8_lossy(&err).trim());
+    Err(failure(status, output, allowance))
 }
 
 /// The beginning of what a child says; the rest is heard and forgotten.
-async fn hear(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut said = Vec::new();
+async fn read_output(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut output = Vec::new();
     if let Some(mut from) = from {
-        (&mut from).take(CHILD_OUTPUT_BYTES_MAX).read_to_end(&mut said).await?;
+        (&mut from).take(CHILD_OUTPUT_BYTES_MAX).read_to_end(&mut output).await?;
         tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
     }
-    Ok(said)
+    Ok(output)
 }
 
 /// What the end of a child says about its module.
-fn failure(status: ExitStatus, said: String, allowance: Allowance) -> CompileError {
+fn failure(status: ExitStatus, output: String, allowance: Allowance) -> CompileError {
     match (status.code(), status.signal()) {
-        (Some(EXIT_REFUSED), _) if !said.is_empty() => CompileError::Refused(said),
-        (Some(EXIT_TROUBLE), _) => CompileError::Trouble(said),
+        (Some(EXIT_REFUSED), _) if !output.is_empty() => CompileError::Refused(output),
+        (Some(EXIT_TROUBLE), _) => CompileError::Trouble(output),
         (_, Some(libc::SIGXCPU)) => {
             let Allowance { cpu, .. } = allowance;
             let text = format!("it takes more than {cpu} s of CPU time, the most for its size");
             CompileError::Beyond(text)
         }
         // Many processes run, or the machine is short of memory.
-        (Some(EXIT_PANICKED), _) if said.contains(NO_THREAD) => CompileError::Trouble(said),
+        (Some(EXIT_PANICKED), _) if output.contains(NO_THREAD) => CompileError::Trouble(output),
         // The allocator and the compiler abort or panic; a deep recursion overflows the stack.
         (Some(EXIT_PANICKED), _) | (_, Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGILL)) => {
             let most = allowance.memory >> 20;
             let text = format!(
-                "it takes more than {most} MiB of memory, the most for its size, or the compiler stumbles over it ({status}, {said})"
+                "it takes more than {most} MiB of memory, the most for its size, or the compiler stumbles over it ({status}, {output})"
             );
             CompileError::Stumbled(text)
         }
-        _ => CompileError::Died(format!("{status}, {said}")),
+        _ => CompileError::Died(format!("{status}, {output}")),
     }
 }
 

@@ -42,6 +42,7 @@ fn replace_as(
         .mode(mode)
         .open(&fresh)
         .and_then(fill)
+        // Before it has its name: a power cut would leave that to an empty file.
         .and_then(|file| file.sync_all())
         .and_then(|()| std::fs::rename(&fresh, path));
     if outcome.is_err() {

@@ -21,6 +21,7 @@
 //! collector  gives back the disk that nobody uses any more
 //! durable    files that are whole or not there
 //! disk_reserve  what of the disk is the store's
+//! state      what all of these share
 //! sign       the fleet root and the hub's signing key
 //! modules    all together, as the gateway sees it (hub-api's `Images`)
 //! ```
@@ -40,6 +41,7 @@ mod modules;
 pub mod reference;
 mod registry;
 mod sign;
+mod state;
 mod tags;
 mod uploads;
 

@@ -22,11 +22,10 @@ mod missing_files;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freewheel_hub_api::images::Running;
 use freewheel_link::digest::Digest;
@@ -38,10 +37,10 @@ use tracing::{debug, info, warn};
 
 use crate::blobs::Blobs;
 use crate::collector::{self, Limits};
-use crate::compile::{CompileError, Made};
-use crate::compile_queue::{CompileQueue, Job, JobState, WorkerLane};
+use crate::compile_queue::{CompileQueue, JobState, WorkerLane};
 use crate::compiled::Compiled;
 use crate::sign::{FleetRoot, Signer, unix_now};
+use crate::state::Inner;
 use crate::tags::Tags;
 use crate::uploads::Uploads;
 pub use facts::Facts;
@@ -84,36 +83,6 @@ pub struct Modules {
     pub(crate) inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) blobs: Blobs,
-    pub(crate) uploads: Uploads,
-    pub(crate) tags: Tags,
-    pub(crate) compiled: Compiled,
-    /// Held for reading while a manifest comes, for writing while a blob is deleted by hand.
-    pub(crate) registering: RwLock<()>,
-    pub(crate) inspections: Semaphore,
-    compiler: PathBuf,
-    root: FleetRoot,
-    signer: Mutex<Arc<Signer>>,
-    /// What this registry is called by those who write its host.
-    hosts: OnceLock<BTreeSet<String>>,
-    /// Who runs what, if anybody knows.
-    pub(crate) running: OnceLock<Arc<dyn Running>>,
-    changed: watch::Sender<u64>,
-    profiles: Mutex<BTreeSet<Profile>>,
-    /// Who waits for the compilers.
-    queue: CompileQueue<Outcome>,
-    /// Trouble that may pass, and when it was met.
-    troubles: Mutex<BTreeMap<Job, (Instant, Arc<CompileError>)>>,
-    /// Artifacts whose bytes were looked at in this life of the hub.
-    whole: tokio::sync::Mutex<BTreeSet<PathBuf>>,
-    /// What modules import that were asked for.
-    pub(crate) imports: Mutex<BTreeMap<Digest, BTreeSet<String>>>,
-}
-
-/// What comes out of a compilation, for all who wait for it.
-type Outcome = Result<Made, Arc<CompileError>>;
-
 /// Where the compilation for one profile stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -142,7 +111,7 @@ impl Modules {
         // First: who was there before is known by it.
         let tags = Tags::open(&dir, may_make)?;
         let blobs = Blobs::open(&dir)?;
-        missing_files::tell(&tags.book(), &blobs);
+        missing_files::report(&tags.book(), &blobs);
         let inner = Inner {
             blobs,
             uploads: Uploads::open(&dir)?,
@@ -291,20 +260,5 @@ impl Modules {
         if !self.inner.queue.ahead((component, profile), size) {
             debug!(%component, "too much waits to be compiled; this module is when it is asked for");
         }
-    }
-}
-
-impl Inner {
-    /// The key that signs now.
-    fn signer(&self) -> Arc<Signer> {
-        let now = unix_now();
-        let mut signer = self.signer.lock();
-        if signer.is_ageing(now) {
-            match Signer::new(&self.root, now) {
-                Ok(fresh) => *signer = Arc::new(fresh),
-                Err(error) => warn!(%error, "the signing key cannot be renewed"),
-            }
-        }
-        signer.clone()
     }
 }

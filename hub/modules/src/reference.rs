@@ -24,13 +24,13 @@ pub struct BadReference {
 }
 
 /// Longest repository name, host included.
-const MAX_NAME: usize = 255;
+const NAME_BYTES_MAX: usize = 255;
 
 impl std::str::FromStr for Reference {
     type Err = BadReference;
 
     fn from_str(raw: &str) -> Result<Self, BadReference> {
-        let bad = |why| BadReference { text: raw.chars().take(MAX_NAME).collect(), why };
+        let bad = |why| BadReference { text: raw.chars().take(NAME_BYTES_MAX).collect(), why };
         let (rest, digest) = match raw.split_once('@') {
             Some((rest, digest)) => {
                 (rest, Some(digest.parse().map_err(|_| bad("after '@' stands no sha256 digest"))?))
@@ -46,7 +46,7 @@ impl std::str::FromStr for Reference {
         if !host.is_none_or(is_host) {
             return Err(bad("before the first / stands no host"));
         }
-        if MAX_NAME < name.len() || !is_repository(repository) {
+        if NAME_BYTES_MAX < name.len() || !is_repository(repository) {
             return Err(bad(
                 "a repository is of lower-case letters, digits and single . _ - between them, with / between its parts",
             ));
@@ -82,7 +82,7 @@ pub fn is_repository(name: &str) -> bool {
                 .iter()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b))
     };
-    name.len() <= MAX_NAME && name.split('/').all(part)
+    name.len() <= NAME_BYTES_MAX && name.split('/').all(part)
 }
 
 /// Whether this is a tag of the distribution spec.

@@ -32,8 +32,9 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
-use crate::modules::{Inner, Modules};
+use crate::modules::Modules;
 use crate::reference::is_repository;
+use crate::state::Inner;
 use refusal::{Refusal, refuse};
 
 /// Bytes of a blob that are held in memory at a time.

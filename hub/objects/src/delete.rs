@@ -53,12 +53,12 @@ pub enum Propagation {
 impl DeleteOptions {
     /// As those who have a say in it are shown them.
     fn to_json(&self) -> Map<String, Value> {
-        let mut said = Map::new();
+        let mut options = Map::new();
         if let Some(seconds) = self.grace_period_seconds {
-            said.insert("gracePeriodSeconds".to_owned(), json!(seconds));
+            options.insert("gracePeriodSeconds".to_owned(), json!(seconds));
         }
         if let Some(propagation) = self.propagation {
-            said.insert("propagationPolicy".to_owned(), json!(propagation.as_str()));
+            options.insert("propagationPolicy".to_owned(), json!(propagation.as_str()));
         }
         let mut preconditions = Map::new();
         if let Some(uid) = &self.uid {
@@ -68,9 +68,9 @@ impl DeleteOptions {
             preconditions.insert("resourceVersion".to_owned(), json!(revision.to_string()));
         }
         if !preconditions.is_empty() {
-            said.insert("preconditions".to_owned(), preconditions.into());
+            options.insert("preconditions".to_owned(), preconditions.into());
         }
-        said
+        options
     }
 }
 

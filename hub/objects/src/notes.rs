@@ -32,9 +32,9 @@ struct Annotation {
 impl Notes {
     /// To its writer, once.
     pub fn warn(&self, text: impl Into<String>) {
-        let (mut said, text) = (self.0.lock(), shortened(text.into()));
-        if said.warnings.len() < EACH_MAX && !said.warnings.contains(&text) {
-            said.warnings.push(text);
+        let (mut notes, text) = (self.0.lock(), shortened(text.into()));
+        if notes.warnings.len() < EACH_MAX && !notes.warnings.contains(&text) {
+            notes.warnings.push(text);
         }
     }
 
@@ -49,10 +49,10 @@ impl Notes {
     }
 
     fn put(&self, key: String, text: String, is_body: bool) {
-        let mut said = self.0.lock();
-        if said.annotations.len() < EACH_MAX {
+        let mut notes = self.0.lock();
+        if notes.annotations.len() < EACH_MAX {
             let annotation = || Annotation { text: shortened(text), is_body };
-            said.annotations.entry(key).or_insert_with(annotation);
+            notes.annotations.entry(key).or_insert_with(annotation);
         }
     }
 
@@ -65,9 +65,9 @@ impl Notes {
     /// Annotations of the audit event, with those that are told with bodies alone, or without.
     #[must_use]
     pub fn annotations(&self, with_bodies: bool) -> BTreeMap<String, String> {
-        let said = self.0.lock();
-        let told = said.annotations.iter().filter(|(_, one)| with_bodies || !one.is_body);
-        told.map(|(key, one)| (key.clone(), one.text.clone())).collect()
+        let notes = self.0.lock();
+        let shown = notes.annotations.iter().filter(|(_, one)| with_bodies || !one.is_body);
+        shown.map(|(key, one)| (key.clone(), one.text.clone())).collect()
     }
 }
 

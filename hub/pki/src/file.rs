@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::keys::PkiError;
+use crate::pki_error::PkiError;
 
 /// Writes a file whole or not at all, with its mode from the first byte.
 ///
@@ -26,6 +26,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PkiError> {
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
         file.write_all(content)?;
+        // Before it has its name, which would lead to an empty file after a power cut; the folder after that, or the name
+        // is lost.
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
         path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())

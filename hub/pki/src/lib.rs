@@ -3,6 +3,7 @@
 //! ```text
 //! keys         DIR/pki: the CA and the administrator's certificate; renewed
 //!   file         a file that is there whole or not at all
+//!   pki_error    why there are none
 //! authority    the CA at work: certificates of the API, the link, spokes
 //!   client_certificate  certificates for people, by the rules of kubernetes.io/kube-apiserver-client
 //!   agent_certificate   certificates with their keys for agents of add-ons, by this CA or somebody else's
@@ -34,6 +35,7 @@ mod jwk_set;
 mod keys;
 mod leaf;
 mod pem;
+mod pki_error;
 mod request;
 mod sealing_file;
 mod sealing_key;
@@ -50,9 +52,10 @@ pub use client_certificate::ClientRequest;
 pub use file::{check_regular, read_text, write};
 pub use freewheel_link::identities::MASTERS;
 pub use jwk_set::{ForeignToken, JwkSet};
-pub use keys::{Pki, PkiError};
+pub use keys::Pki;
 pub use pem::{ChainFault, certificates, check_chain, encode};
-pub use request::{Request, RequestError, Signature, VerifiedRequest, ask};
+pub use pki_error::PkiError;
+pub use request::{Request, RequestError, Signature, VerifiedRequest, signing_request};
 pub use sealing_file::SealingFile;
 pub use sealing_key::{KeyId, SealingKey};
 pub use secret::{NoRandomness, letters};

@@ -192,7 +192,7 @@ fn malformed(error: impl std::fmt::Display) -> RequestError {
 ///
 /// # Errors
 /// When there is no randomness.
-pub fn ask(name: &str, groups: &[&str]) -> Result<(String, String), RequestError> {
+pub fn signing_request(name: &str, groups: &[&str]) -> Result<(String, String), RequestError> {
     make(name, groups).map_err(RequestError::Unmade)
 }
 
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn somebody_may_be_in_several_groups() {
-        let (pem, key) = ask("jane", &["dev", "ops", "qa"]).unwrap();
+        let (pem, key) = signing_request("jane", &["dev", "ops", "qa"]).unwrap();
         let csr = Request::in_pem(pem.as_bytes()).unwrap();
         let request = VerifiedRequest::read(&csr).unwrap();
         assert_eq!(request.claims(), Ok((vec!["jane"], vec!["dev", "ops", "qa"])));
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_request_that_its_key_has_not_signed_is_none() {
-        let (pem, _) = ask("jane", &["dev"]).unwrap();
+        let (pem, _) = signing_request("jane", &["dev"]).unwrap();
         let mut csr = Request::in_pem(pem.as_bytes()).unwrap().to_vec();
         assert!(VerifiedRequest::read(&csr).is_ok());
         for end in 0..csr.len() {

@@ -21,7 +21,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{read, write};
-use crate::keys::PkiError;
+use crate::pki_error::PkiError;
 use crate::sealing_key::{KeyId, SealingKey};
 
 const FILE_VERSION: u32 = 1;

@@ -54,8 +54,8 @@ pub fn service_key(realm: &ClusterName, namespace: &str, name: &str) -> RecordKe
 
 impl ServiceSet {
     /// The Service with this key is told of like this from now on.
-    pub fn put(&mut self, key: &RecordKey, told: ServiceRecord) -> Concerned {
-        let ServiceRecord { has_node_port, record } = told;
+    pub fn put(&mut self, key: &RecordKey, service: ServiceRecord) -> Concerned {
+        let ServiceRecord { has_node_port, record } = service;
         let record = match record {
             Ok(record) => Arc::new(Sealed::from(record)),
             Err(refused) => {
@@ -101,8 +101,8 @@ impl ServiceSet {
 
     /// Those of this scope that no record can be made of.
     pub fn refused(&self, scope: Scope) -> impl Iterator<Item = &Refused> {
-        let told = move |port: bool| scope == Scope::All || (scope == Scope::NodePorts && port);
-        self.refused.values().filter(move |(port, _)| told(*port)).map(|(_, refused)| refused)
+        let is_in = move |port: bool| scope == Scope::All || (scope == Scope::NodePorts && port);
+        self.refused.values().filter(move |(port, _)| is_in(*port)).map(|(_, refused)| refused)
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
         service_key(&ClusterName::root(), "default", "web")
     }
 
-    fn told(has_node_port: bool, body: u8) -> ServiceRecord {
+    fn service(has_node_port: bool, body: u8) -> ServiceRecord {
         let record = Record { key: key(), revision: 1, needs: 0, body: vec![body] };
         ServiceRecord { has_node_port, record: Ok(record) }
     }
@@ -140,19 +140,19 @@ mod tests {
     fn a_change_concerns_whom_it_changes_something_for() {
         use Concerned::{Everybody, Nobody, WithPods};
         let mut set = ServiceSet::default();
-        assert_eq!(set.put(&key(), told(false, 1)), WithPods);
-        assert_eq!(set.put(&key(), told(false, 1)), Nobody, "the same again");
-        assert_eq!(set.put(&key(), told(true, 1)), Everybody, "it opens a port");
-        assert_eq!(set.put(&key(), told(true, 2)), Everybody);
-        assert_eq!(set.put(&key(), told(false, 2)), Everybody, "it closes the port");
+        assert_eq!(set.put(&key(), service(false, 1)), WithPods);
+        assert_eq!(set.put(&key(), service(false, 1)), Nobody, "the same again");
+        assert_eq!(set.put(&key(), service(true, 1)), Everybody, "it opens a port");
+        assert_eq!(set.put(&key(), service(true, 2)), Everybody);
+        assert_eq!(set.put(&key(), service(false, 2)), Everybody, "it closes the port");
         assert_eq!(set.put(&key(), refused(false)), WithPods);
         assert_eq!(set.put(&key(), refused(false)), Nobody);
-        let told_of = |set: &ServiceSet, scope| set.refused(scope).count();
-        assert_eq!([Scope::All, Scope::NodePorts].map(|scope| told_of(&set, scope)), [1, 0]);
+        let refused_in = |set: &ServiceSet, scope| set.refused(scope).count();
+        assert_eq!([Scope::All, Scope::NodePorts].map(|scope| refused_in(&set, scope)), [1, 0]);
         assert_eq!(set.put(&key(), refused(true)), Everybody);
-        assert_eq!(told_of(&set, Scope::NodePorts), 1);
-        assert_eq!(set.put(&key(), told(false, 2)), Everybody, "its refusal is over");
-        assert_eq!(told_of(&set, Scope::All), 0);
+        assert_eq!(refused_in(&set, Scope::NodePorts), 1);
+        assert_eq!(set.put(&key(), service(false, 2)), Everybody, "its refusal is over");
+        assert_eq!(refused_in(&set, Scope::All), 0);
         assert_eq!(set.remove(&key()), WithPods);
         assert_eq!(set.remove(&key()), Nobody);
     }

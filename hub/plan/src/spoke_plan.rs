@@ -139,7 +139,7 @@ impl SpokePlan {
     }
 
     /// Takes in what has changed, as it is in `source`.
-    pub fn look(&mut self, changes: &Changes, source: &dyn Source, images: &dyn Images) {
+    pub fn update(&mut self, changes: &Changes, source: &dyn Source, images: &dyn Images) {
         let realms = [ClusterName::root(), self.spoke.clone()];
         let mut pods = changes.pods.clone();
         if changes.everything || changes.images {

@@ -214,7 +214,7 @@ fn what_is_kept_is_what_would_be_made_anew() {
         for _ in 0..=dice.below(3) {
             happen(&mut dice, &mut objects, &mut changes);
         }
-        plan.look(&changes, &objects, &AnyImage);
+        plan.update(&changes, &objects, &AnyImage);
         let set = check(&mut plan, &objects);
         let now: RecordSet = set.whole().iter().map(|record| Record::clone(record)).collect();
         if let Some((mut then, members)) = held.take() {
@@ -227,7 +227,7 @@ fn what_is_kept_is_what_would_be_made_anew() {
     }
     // Who comes anew reads it all at once.
     let mut other = SpokePlan::new(&spoke(), NodeSettings::default());
-    other.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
+    other.update(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
     assert_eq!(check(&mut other, &objects).digest(), check(&mut plan, &objects).digest());
 }
 
@@ -244,7 +244,7 @@ fn a_pod_that_runs_stays_whatever_is_written_into_it() {
         value
     };
     objects.put(&one, written("uid-data", json!({}), json!({"memory": "64Mi"})));
-    plan.look(&changes, &objects, &AnyImage);
+    plan.update(&changes, &objects, &AnyImage);
     let held = check(&mut plan, &objects).members();
     let reuse = "freewheel.dev/http-instance-reuse";
     for (annotations, limits, told) in [
@@ -254,7 +254,7 @@ fn a_pod_that_runs_stays_whatever_is_written_into_it() {
         (json!({}), json!({"memory": "16Ei", "cpu": "1099511627776"}), 0),
     ] {
         objects.put(&one, written("uid-data", annotations, limits));
-        plan.look(&changes, &objects, &AnyImage);
+        plan.update(&changes, &objects, &AnyImage);
         let now = check(&mut plan, &objects);
         assert_eq!(now.since(&held).unwrap().remove, []);
         let (_, refused) = plan.set(objects.shared());
@@ -263,11 +263,11 @@ fn a_pod_that_runs_stays_whatever_is_written_into_it() {
     }
     // Another one takes its place, and a deleted one goes.
     objects.put(&one, written("uid-other", json!({reuse: "0"}), json!({})));
-    plan.look(&changes, &objects, &AnyImage);
+    plan.update(&changes, &objects, &AnyImage);
     let gone = check(&mut plan, &objects).since(&held).unwrap().remove;
     assert_eq!(gone.iter().map(|key| &*key.key).collect::<Vec<_>>(), ["uid-data"]);
     objects.remove(&one);
-    plan.look(&changes, &objects, &AnyImage);
+    plan.update(&changes, &objects, &AnyImage);
     assert!(check(&mut plan, &objects).whole().iter().all(|record| record.key.key == "node"));
 }
 
@@ -275,13 +275,13 @@ fn a_pod_that_runs_stays_whatever_is_written_into_it() {
 fn pods_that_come_one_by_one_are_read_once_each() {
     let mut objects = Objects::default();
     let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
-    plan.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
+    plan.update(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
     let mut held = plan.set(objects.shared()).0.members();
     for number in 0..500 {
         let one = key("pods", &ClusterName::root(), &format!("p{number}"));
         objects.put(&one, pod(&format!("uid-{number}"), "pi-7", &["all".to_owned()]));
         let changes = Changes { pods: [one].into(), ..Changes::default() };
-        plan.look(&changes, &objects, &AnyImage);
+        plan.update(&changes, &objects, &AnyImage);
         let set = plan.set(objects.shared()).0;
         let way = set.since(&held).unwrap();
         assert_eq!((way.put.len(), way.remove.len()), (1, 0));
@@ -302,18 +302,18 @@ fn a_plan_that_does_not_fit_is_cut_until_it_fits_again() {
     objects.put(&key("services", &root, "web"), service(false, 80));
     objects.put(&key("pods", &root, "small"), pod("uid-small", "pi-7", &maps[..2]));
     let everything = Changes { everything: true, ..Changes::default() };
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let before = check(&mut plan, &objects);
     let greedy = key("pods", &root, "greedy");
     objects.put(&greedy, pod("uid-greedy", "pi-7", &maps));
     let changed = Changes { pods: [greedy.clone()].into(), ..Changes::default() };
-    plan.look(&changed, &objects, &AnyImage);
+    plan.update(&changed, &objects, &AnyImage);
     let cut = check(&mut plan, &objects);
     let way = cut.since(&before.members()).unwrap();
     assert_eq!((way.remove.len(), way.put.len()), (0, 1), "the Service alone has moved");
     assert_eq!(cut.digest(), before.digest());
     objects.remove(&greedy);
-    plan.look(&changed, &objects, &AnyImage);
+    plan.update(&changed, &objects, &AnyImage);
     let after = check(&mut plan, &objects);
     assert!(after.since(&cut.members()).unwrap().remove.is_empty());
     assert_eq!(after.since(&before.members()).unwrap().put.len(), 0);
@@ -330,12 +330,12 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
         objects.put(&key("configmaps", &spoke(), name), config_map(10, "x"));
     }
     let everything = Changes { everything: true, ..Changes::default() };
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let before = check(&mut plan, &objects);
     for name in &names {
         objects.put(&key("configmaps", &spoke(), name), config_map(1_000_000, "y"));
     }
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let (cut, refused) = plan.set(objects.shared());
     assert!(cut.weight() <= limits::PLAN_BYTES_MAX);
     let way = cut.since(&before.members()).unwrap();
@@ -346,7 +346,7 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
     // It stays so at each look, and new pods take no room from it.
     let late = key("pods", &ClusterName::root(), "late");
     objects.put(&late, pod("uid-late", "pi-7", &[]));
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let (again, _) = plan.set(objects.shared());
     let way = again.since(&cut.members()).unwrap();
     assert_eq!((way.put.len(), way.remove.len()), (1, 0));
@@ -354,7 +354,7 @@ fn what_grew_and_has_no_room_stays_as_it_was() {
     for name in &names[..20] {
         objects.put(&key("configmaps", &spoke(), name), config_map(10, "z"));
     }
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let after = check(&mut plan, &objects);
     assert_eq!(after.since(&again.members()).unwrap().put.len(), 29);
 }
@@ -376,12 +376,12 @@ fn what_had_no_room_takes_none_from_others_when_a_device_comes_back() {
         let bytes = if number == 0 { 10 } else { 990_000 };
         objects.put(&key("configmaps", &root, name), config_map(bytes, "x"));
     }
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let (first, refused) = plan.set(objects.shared());
     assert_eq!(refused, []);
     // The oldest pod's grows, and has no room.
     objects.put(&key("configmaps", &root, "n00"), config_map(1_000_000, "y"));
-    plan.look(&everything, &objects, &AnyImage);
+    plan.update(&everything, &objects, &AnyImage);
     let (full, refused) = plan.set(objects.shared());
     assert_eq!((full.digest(), refused.len()), (first.digest(), 1));
     // Its link is lost, and a new pod comes before it is back.
@@ -389,7 +389,7 @@ fn what_had_no_room_takes_none_from_others_when_a_device_comes_back() {
     let late = pod("uid-late", "pi-7", &[]);
     objects.put(&key("pods", &root, "late"), late);
     let mut later = SpokePlan::new(&spoke(), NodeSettings::default()).after(&held);
-    later.look(&everything, &objects, &AnyImage);
+    later.update(&everything, &objects, &AnyImage);
     for _ in 0..2 {
         let (back, refused) = later.set(objects.shared());
         let way = back.since(&held).unwrap();
@@ -403,7 +403,7 @@ fn what_had_no_room_takes_none_from_others_when_a_device_comes_back() {
     }
     // Where nobody knows what it has, older ones come first.
     let mut blind = SpokePlan::new(&spoke(), NodeSettings::default());
-    blind.look(&everything, &objects, &AnyImage);
+    blind.update(&everything, &objects, &AnyImage);
     let gone = blind.set(objects.shared()).0.since(&held).unwrap().remove;
     assert!(gone.iter().any(|key| key.key == "default/n33"), "{gone:?}");
 }
@@ -420,7 +420,7 @@ fn what_does_not_fit_costs_no_translation_at_each_look() {
     let greedy = key("pods", &root, "greedy");
     let value = pod("uid-greedy", "pi-7", &maps);
     objects.put(&greedy, value.clone());
-    plan.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
+    plan.update(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
     let (first, _) = plan.set(objects.shared());
     let (read, config_read) = (objects.read.get(), objects.config_read.get());
     let mut cuts = Vec::new();
@@ -429,7 +429,7 @@ fn what_does_not_fit_costs_no_translation_at_each_look() {
         told["status"]["message"] = json!(step.to_string());
         objects.put(&greedy, told);
         let changes = Changes { pods: [greedy.clone()].into(), ..Changes::default() };
-        plan.look(&changes, &objects, &AnyImage);
+        plan.update(&changes, &objects, &AnyImage);
         let (set, refused) = plan.set(objects.shared());
         assert_eq!((set.digest(), refused.len()), (first.digest(), 1));
         cuts.push(plan.cut.as_ref().map(|cut| std::ptr::from_ref(cut.left.iter().next().unwrap())));

@@ -34,7 +34,7 @@ pub(crate) fn records(
     settings: &NodeSettings,
 ) -> Plan {
     let mut plan = SpokePlan::new(spoke, settings.clone());
-    plan.look(&Changes { everything: true, ..Changes::default() }, source, images);
+    plan.update(&Changes { everything: true, ..Changes::default() }, source, images);
     let (set, refused) = plan.set(services);
     let records = set.whole().into_iter();
     let records = records.map(|record| (record.key.clone(), Record::clone(&record))).collect();

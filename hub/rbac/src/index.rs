@@ -10,13 +10,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{
-    CommitError, Committed, Event, Layer, Scope, Snapshot, Store, Stored, Txn, Watch,
+    CommitError, Committed, Event, Layer, Reflected, Reflector, Scope, Snapshot, Store, Stored, Txn,
 };
 use freewheel_link::names::ClusterName;
 use imbl::HashMap;
@@ -42,7 +41,7 @@ pub struct Index {
 }
 
 struct Upkeep {
-    watch: Box<dyn Watch>,
+    reflector: Reflector,
     rules: KnownRules,
 }
 
@@ -61,11 +60,10 @@ impl Index {
     /// Of what is in this store, which is to be written through the second: that keeps the first up to date.
     #[must_use]
     pub fn over(store: Arc<dyn Store>) -> (Arc<Self>, Arc<dyn Store>) {
-        let (snapshot, watch) = store.follow(scopes());
-        let mut rules = KnownRules::default();
-        let now = ArcSwap::from_pointee(read(&*snapshot, &mut rules));
-        let upkeep = Mutex::new(Upkeep { watch, rules });
-        let index = Arc::new(Self { store: store.clone(), now, upkeep });
+        let reflector = Reflector::new(store.clone(), scopes());
+        let upkeep = Mutex::new(Upkeep { reflector, rules: KnownRules::default() });
+        let index = Arc::new(Self { store: store.clone(), now: ArcSwap::default(), upkeep });
+        index.catch_up();
         let written = IndexedStore { below: store, index: index.clone(), resources: resources() };
         (index, Arc::new(written))
     }
@@ -90,19 +88,13 @@ impl Index {
     /// Takes in all that is durable.
     fn catch_up(&self) {
         let mut upkeep = self.upkeep.lock();
-        let Upkeep { watch, rules } = &mut *upkeep;
+        let Upkeep { reflector, rules } = &mut *upkeep;
         let mut clusters = Clusters::clone(&self.now.load());
-        // Whoever waits has a watch of their own: nobody is to be woken by this one.
-        let mut context = Context::from_waker(Waker::noop());
-        loop {
-            match watch.poll_next(&mut context) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(events)) => {
+        while let Some(change) = reflector.next_change() {
+            match change {
+                Reflected::Everything(snapshot) => clusters = read(&*snapshot, rules),
+                Reflected::Events(events) => {
                     events.iter().for_each(|event| apply(&mut clusters, event, rules));
-                }
-                Poll::Ready(Err(_)) => {
-                    let (snapshot, newer) = self.store.follow(scopes());
-                    (*watch, clusters) = (newer, read(&*snapshot, rules));
                 }
             }
         }

@@ -237,7 +237,7 @@ impl ApiError {
     /// 422 with every mistake, as far as [`MAX_CAUSES`]; `kind` is the Kind, as kube-apiserver prints it.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let told: Vec<(String, String)> = errors
+        let mistakes: Vec<(String, String)> = errors
             .iter()
             .take(MAX_CAUSES)
             .map(|e| {
@@ -246,7 +246,7 @@ impl ApiError {
             })
             .collect();
         let mut seen = BTreeSet::new();
-        let mut all: Vec<String> = told
+        let mut all: Vec<String> = mistakes
             .iter()
             .map(|(field, message)| format!("{field}: {message}"))
             .filter(|text| seen.insert(text.clone()))
@@ -262,7 +262,7 @@ impl ApiError {
         let message = format!("{} {about} is invalid: {list}", qualified(group, kind));
         let mut error = Self::about(422, "Invalid", group, kind, name, &message);
         if let Some(details) = &mut error.details {
-            let causes = errors.iter().zip(told).map(|(e, (field, message))| Cause {
+            let causes = errors.iter().zip(mistakes).map(|(e, (field, message))| Cause {
                 reason: e.reason.to_owned(),
                 message,
                 field,

@@ -34,11 +34,11 @@ impl FieldErrors {
 
     /// One more.
     pub fn push(&mut self, error: FieldError) {
-        self.tell(|| error);
+        self.push_with(|| error);
     }
 
     /// One more, which is made where there is room for it.
-    pub fn tell(&mut self, make: impl FnOnce() -> FieldError) {
+    pub fn push_with(&mut self, make: impl FnOnce() -> FieldError) {
         if !self.is_full() {
             self.0.push(make().in_short());
         }
@@ -91,7 +91,7 @@ mod tests {
         let error = || FieldError::invalid(&*long, &json!(long), &long);
         errors.extend(std::iter::repeat_with(error).take(1_500));
         let mut made = 0;
-        errors.tell(|| {
+        errors.push_with(|| {
             made += 1;
             error()
         });

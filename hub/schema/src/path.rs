@@ -85,10 +85,10 @@ impl<'a> Path<'a> {
     /// As it is told: as a whole, or its beginning and how long it is.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut told = TruncatedText::default();
+        let mut text = TruncatedText::default();
         // It takes whatever is written to it.
-        let _ = write!(told, "{self}");
-        told.end()
+        let _ = write!(text, "{self}");
+        text.end()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Label and field selectors: parsed once, matched many times against headers.
 //!
 //! Guarantees:
-//! - a text has up to [`MAX_TEXT`] bytes, [`MAX_REQUIREMENTS`] requirements and [`MAX_VALUES`] values, and what is beyond
-//!   is refused (`what_is_beyond_the_bounds_is_refused`);
+//! - a text has up to [`TEXT_BYTES_MAX`] bytes, [`REQUIREMENTS_MAX`] requirements and [`VALUES_MAX`] values, and what is
+//!   beyond is refused (`what_is_beyond_the_bounds_is_refused`);
 //! - any text is answered (`hostile_texts_are_answered_and_never_panic`).
 
 mod field;
@@ -16,11 +16,11 @@ pub use label::LabelSelector;
 pub use requirement::{Operator, Requirement};
 
 /// Longest selector in a query.
-pub const MAX_TEXT: usize = 64 * 1024;
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Most requirements in one selector.
-pub const MAX_REQUIREMENTS: usize = 1024;
+pub const REQUIREMENTS_MAX: usize = 1024;
 /// Most values in one selector: each takes many times its own length for as long as a watch lasts.
-pub const MAX_VALUES: usize = 4096;
+pub const VALUES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -75,11 +75,11 @@ mod tests {
     fn what_is_beyond_the_bounds_is_refused() {
         let pods = &pods();
         let list = |one: &str, times: usize| vec![one; times].join(",");
-        assert!(LabelSelector::parse(&list("a", MAX_REQUIREMENTS)).is_ok());
-        assert!(LabelSelector::parse(&list("a", MAX_REQUIREMENTS + 1)).is_err());
+        assert!(LabelSelector::parse(&list("a", REQUIREMENTS_MAX)).is_ok());
+        assert!(LabelSelector::parse(&list("a", REQUIREMENTS_MAX + 1)).is_err());
         let values = |times: usize| format!("a in ({})", list("x", times));
-        assert!(LabelSelector::parse(&values(MAX_TEXT / 2 - 10)).is_ok());
-        assert!(LabelSelector::parse(&values(MAX_TEXT / 2)).is_err());
+        assert!(LabelSelector::parse(&values(TEXT_BYTES_MAX / 2 - 10)).is_ok());
+        assert!(LabelSelector::parse(&values(TEXT_BYTES_MAX / 2)).is_err());
 
         let different = |times: usize| {
             let all: Vec<_> = (0..times).map(|at| format!("v{at}")).collect();
@@ -89,10 +89,10 @@ mod tests {
         assert!(LabelSelector::parse(&different(4_097)).is_err());
 
         let name = "metadata.name=x";
-        assert!(FieldSelector::parse(&list(name, MAX_REQUIREMENTS), pods).is_ok());
-        assert!(FieldSelector::parse(&list(name, MAX_REQUIREMENTS + 1), pods).is_err());
+        assert!(FieldSelector::parse(&list(name, REQUIREMENTS_MAX), pods).is_ok());
+        assert!(FieldSelector::parse(&list(name, REQUIREMENTS_MAX + 1), pods).is_err());
         let long = |bytes: usize| format!("{name}{}", "x".repeat(bytes - name.len()));
-        assert!(FieldSelector::parse(&long(MAX_TEXT), pods).is_ok());
-        assert!(FieldSelector::parse(&long(MAX_TEXT + 1), pods).is_err());
+        assert!(FieldSelector::parse(&long(TEXT_BYTES_MAX), pods).is_ok());
+        assert!(FieldSelector::parse(&long(TEXT_BYTES_MAX + 1), pods).is_err());
     }
 }

@@ -57,7 +57,7 @@ impl Caller for AdmissionWebhooks {
             Some(service) => client.post_over(self.dial(service).await?, review).await,
             None => client.post(review).await,
         };
-        let answer = answer.map_err(|error| lost(told(&error)))?;
+        let answer = answer.map_err(|error| lost(reason(&error)))?;
         if answer.status.is_success() {
             return Ok(answer.body.to_vec());
         }
@@ -66,7 +66,7 @@ impl Caller for AdmissionWebhooks {
     }
 }
 
-fn told(error: &ClientError) -> String {
+fn reason(error: &ClientError) -> String {
     match error {
         ClientError::Connect { source, .. } => format!("dial tcp: {source}"),
         other => crate::chain(other),

@@ -49,11 +49,11 @@ pub async fn keep(
 }
 
 async fn until_written(objects: &Objects, link: &str) {
-    let (mut pause, mut told) = (ANNOUNCE_RETRY_FIRST_AND_MAX.0, false);
+    let (mut pause, mut warned) = (ANNOUNCE_RETRY_FIRST_AND_MAX.0, false);
     while let Err(error) = once(objects, link).await {
-        if ANNOUNCE_TOLD_AFTER <= pause && !told {
+        if ANNOUNCE_TOLD_AFTER <= pause && !warned {
             warn!(%error, "what clients need to find the hub cannot be written; trying again");
-            told = true;
+            warned = true;
         }
         tokio::time::sleep(pause).await;
         pause = (2 * pause).min(ANNOUNCE_RETRY_FIRST_AND_MAX.1);

@@ -13,20 +13,20 @@
 //!   (`a_hub_whose_clock_is_lost_goes_on_with_what_it_has`).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freewheel_hub_apiserver::{Tls, TlsError};
 use freewheel_hub_gateway::{Gateway, SetupError};
 use freewheel_hub_objects::clock::Clock;
-use freewheel_hub_pki::{Pki, PkiError, Validity};
+use freewheel_hub_pki::{Pki, PkiError, Validity, read_text, write};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::names::Names;
 use super::tasks::Flag;
-use super::write_kubeconfig;
+use crate::kubeconfig;
 
 /// The clock may jump: it is looked at this often, which costs nothing.
 const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ pub(super) struct Certificates {
     /// What clients find with the administrator's kubeconfig is written.
     pub(super) announced: Flag,
     /// That kubeconfig says what is valid now.
-    pub(super) told: bool,
+    pub(super) is_kubeconfig_written: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +84,15 @@ impl Certificates {
                 () = tokio::time::sleep(wait) => {}
             }
             let looked = if next_look.is_due(Instant::now()) {
-                self.look(&mut pki, &names)
+                self.renew_due(&mut pki, &names)
             } else {
-                self.tell(&pki, &names)
+                self.write_due_kubeconfig(&pki, &names)
             };
-            wait = if self.told { CERTIFICATE_CHECK_EVERY } else { KUBECONFIG_CHECK_EVERY };
+            wait = if self.is_kubeconfig_written {
+                CERTIFICATE_CHECK_EVERY
+            } else {
+                KUBECONFIG_CHECK_EVERY
+            };
             if let Err(failed) = looked {
                 let error = crate::chain(&failed);
                 error!(error, "the hub's certificates cannot be made anew; trying again");
@@ -107,7 +111,7 @@ impl Certificates {
         }
     }
 
-    fn look(&mut self, pki: &mut Pki, names: &Names) -> Result<(), Failed> {
+    fn renew_due(&mut self, pki: &mut Pki, names: &Names) -> Result<(), Failed> {
         let now = self.clock.unix_seconds();
         if self.served.is_due(now) {
             let (own, served) = pki.serving(&names.dns, &names.addresses, now)?;
@@ -117,20 +121,32 @@ impl Certificates {
             info!("the certificates of API and link are renewed");
         }
         if pki.renew_admin(&self.data, now)? {
-            self.told = false;
+            self.is_kubeconfig_written = false;
             info!("the administrator's certificate is renewed");
         }
-        self.tell(pki, names)
+        self.write_due_kubeconfig(pki, names)
     }
 
     /// Writes the administrator's kubeconfig where that is still to be done, and there is what it leads to.
-    fn tell(&mut self, pki: &Pki, names: &Names) -> Result<(), Failed> {
-        if !self.told && self.announced.holds() {
+    fn write_due_kubeconfig(&mut self, pki: &Pki, names: &Names) -> Result<(), Failed> {
+        if !self.is_kubeconfig_written && self.announced.holds() {
             write_kubeconfig(pki, names, &self.data)?;
-            self.told = true;
+            self.is_kubeconfig_written = true;
         }
         Ok(())
     }
+}
+
+fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiError> {
+    let access = (&*pki.ca_pem, &*pki.admin_pem, &*pki.admin_key_pem);
+    let text = kubeconfig::write("freewheel", &names.api, access);
+    let path = data.join("admin.kubeconfig");
+    // A person may have set a namespace in it: only what is not ours to keep is written again.
+    let old = read_text(&path);
+    if old.is_ok_and(|old| kubeconfig::same_access(&old, &text)) {
+        return Ok(());
+    }
+    write(&path, text.as_bytes(), 0o600)
 }
 
 /// When the certificates are looked at next: files are read and verified for that, and what is announced may not be written
@@ -233,8 +249,15 @@ mod tests {
             let announced = Flag::default();
             announced.set(true);
             let tls_kept = tls.clone();
-            let kept =
-                Certificates { data, tls: tls_kept, gateway, served, clock, announced, told: true };
+            let kept = Certificates {
+                data,
+                tls: tls_kept,
+                gateway,
+                served,
+                clock,
+                announced,
+                is_kubeconfig_written: true,
+            };
             (Self { dir, ca, ahead, tls, link, stop }, kept, pki)
         }
 
@@ -288,13 +311,13 @@ mod tests {
         // A folder in its place: the disk does not take it.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        kept.told = false;
+        kept.is_kubeconfig_written = false;
         kept.announced.set(false);
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         kept.announced.set(true);
-        kept.look(&mut pki, &names()).unwrap_err();
+        kept.renew_due(&mut pki, &names()).unwrap_err();
         fs::remove_dir(&path).unwrap();
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("client-certificate-data"));
     }
 
@@ -319,7 +342,7 @@ mod tests {
         let (bench, mut kept, mut pki) = Bench::new();
         let before = bench.seen().await;
         assert!(before.0.is_some() && before.1.is_some());
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         assert_eq!(bench.seen().await, before, "none of them is due");
         // On its last day, whatever its life is.
         let left = kept.served.to - bench.ahead.unix_seconds() - DAY_SECONDS;

@@ -26,8 +26,8 @@ use freewheel_hub_store::Store as _;
 use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_link::artifact::PublicKey;
 
-use super::ServeError;
 use super::sealing::{EncryptionConfiguration, Sealing};
+use super::serve_error::ServeError;
 
 pub struct DataDir {
     pub store: Arc<RedbStore>,
@@ -316,7 +316,7 @@ mod tests {
             }
             let refused = commit(vec![operation()]).await.unwrap_err().to_string();
             assert!(refused.contains(&file.path().display().to_string()), "{what}: {refused}");
-            assert_eq!(opened.sealing.look().unwrap_err(), commit_error(&refused), "{what}");
+            assert_eq!(opened.sealing.reload().unwrap_err(), commit_error(&refused), "{what}");
             assert!(disk.takes_writes().is_ok(), "{what}: it is no fault of the disk");
             commit(vec![put("nodes", what, "{}")]).await.unwrap();
             commit(vec![Operation::Delete(key("secrets", "none"))]).await.unwrap();

@@ -178,7 +178,7 @@ impl Disk {
     }
 
     /// Looks now and then whether the oldest write has waited for too long.
-    async fn look(&self) {
+    async fn watch_for_stalls(&self) {
         loop {
             sleep(STALL_CHECK_EVERY).await;
             let oldest = self.line.lock().waiting.first_key_value().map(|(_, since)| *since);
@@ -205,7 +205,7 @@ impl Disk {
             () = stop.cancelled() => Ok(()),
             () = self.stopped.cancelled() => Err(io::Error::other(CommitError::Stopped)),
             () = self.try_again_and_again(&*store) => Ok(()),
-            () = self.look() => Ok(()),
+            () = self.watch_for_stalls() => Ok(()),
             () = self.spare.count_again_and_again(COUNT_EVERY, || self.is_short()) => Ok(()),
         }
     }

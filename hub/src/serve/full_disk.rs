@@ -7,10 +7,10 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::ServeError;
+use super::serve_error::ServeError;
 
 /// The same error, under what a full disk asks for when that is why.
-pub(super) fn told(error: ServeError, data: &Path) -> ServeError {
+pub(super) fn explained(error: ServeError, data: &Path) -> ServeError {
     if is_why(&error) {
         return ServeError::NoRoom { path: data.to_path_buf(), source: Box::new(error) };
     }
@@ -35,10 +35,10 @@ mod tests {
     fn only_a_full_disk_is_told_as_one() {
         let data = Path::new("/data");
         let failed = |kind: ErrorKind| ServeError::Data { path: data.into(), source: kind.into() };
-        let said = crate::chain(&told(failed(ErrorKind::StorageFull), data));
+        let said = crate::chain(&explained(failed(ErrorKind::StorageFull), data));
         assert!(said.starts_with("the disk of /data is full: free some of it"), "{said}");
         assert!(said.contains("cannot use the data folder /data"), "{said}");
-        let said = crate::chain(&told(failed(ErrorKind::PermissionDenied), data));
+        let said = crate::chain(&explained(failed(ErrorKind::PermissionDenied), data));
         assert!(said.starts_with("cannot use the data folder /data"), "{said}");
     }
 }

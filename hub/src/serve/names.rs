@@ -12,8 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use tracing::{info, warn};
 
-use super::{KUBERNETES_SERVICE, ServeError};
+use super::serve_error::ServeError;
 use crate::cli::ServeOptions;
+
+/// First address of the Service range: `default/kubernetes`.
+const KUBERNETES_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 128, 0, 1));
 
 /// Under which names the hub is reached.
 #[derive(Clone)]

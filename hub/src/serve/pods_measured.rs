@@ -22,21 +22,21 @@ pub struct PodsMeasured {
 #[async_trait]
 impl PodSamples for PodsMeasured {
     async fn of(&self, cluster: &ClusterName, pods: Vec<Arc<Stored>>) -> Vec<PodSample> {
-        let told = self.usage.of_pods(&*self.store, cluster, pods).await;
-        told.into_iter().map(sample).collect()
+        let usages = self.usage.of_pods(&*self.store, cluster, pods).await;
+        usages.into_iter().map(sample).collect()
     }
 }
 
-fn sample(told: PodUsage) -> PodSample {
+fn sample(usage: PodUsage) -> PodSample {
     let container = |one: ContainerUsage| ContainerSample {
         name: one.name,
         cpu_nanos: one.cpu_nanos,
         memory: one.memory,
     };
     PodSample {
-        name: told.key.name,
-        at: Timestamp::from_second(told.at).unwrap_or(Timestamp::UNIX_EPOCH),
-        window: told.window,
-        containers: told.containers.into_iter().map(container).collect(),
+        name: usage.key.name,
+        at: Timestamp::from_second(usage.at).unwrap_or(Timestamp::UNIX_EPOCH),
+        window: usage.window,
+        containers: usage.containers.into_iter().map(container).collect(),
     }
 }

@@ -125,7 +125,7 @@ impl Sealing {
     ///
     /// # Errors
     /// With what is wrong with it: nothing is to be sealed then.
-    pub fn look(&self) -> Result<(), String> {
+    pub fn reload(&self) -> Result<(), String> {
         let mut seen = self.seen.lock();
         let now = self.stamp();
         if seen.stamp != Some(now) {
@@ -146,13 +146,13 @@ impl Sealing {
     /// Fails when something of it is to be sealed and the file is not the one that goes with it.
     ///
     /// # Errors
-    /// The same as of [`look`](Self::look).
+    /// The same as of [`reload`](Self::reload).
     pub fn admits(&self, txn: &Txn) -> Result<(), String> {
         let is_sealed = |operation: &Operation| match operation {
             Operation::Put(key, _) => self.is_own(key.resource.as_str()),
             Operation::Delete(_) | Operation::Add(..) => false,
         };
-        if txn.operations.iter().any(is_sealed) { self.look() } else { Ok(()) }
+        if txn.operations.iter().any(is_sealed) { self.reload() } else { Ok(()) }
     }
 
     fn read(&self, unused: &mut BTreeSet<KeyId>) -> Result<(), Unusable> {

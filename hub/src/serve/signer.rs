@@ -25,7 +25,9 @@ impl Authority for Signer {
     fn sign(&self, asked: &RequestedCertificate<'_>) -> Result<Vec<u8>, SigningError> {
         let request = ClientRequest { pem: asked.pem, usages: asked.usages, life: asked.life };
         let signed = self.0.sign_client(&request, asked.now.as_second());
-        signed.map(|it| encode("CERTIFICATE", &it).into_bytes()).map_err(|error| told(&error))
+        signed
+            .map(|it| encode("CERTIFICATE", &it).into_bytes())
+            .map_err(|error| signing_error(&error))
     }
 
     fn issue(&self, asked: &AgentCertificate<'_>) -> Result<Issued, SigningError> {
@@ -44,7 +46,7 @@ impl Authority for Signer {
                     groups,
                     life,
                 };
-                self.0.issue_agent(&of, now).map_err(|error| told(&error))?
+                self.0.issue_agent(&of, now).map_err(|error| signing_error(&error))?
             }
             AgentSigner::Custom { certificate, key } => {
                 let asked = ForeignRequest { add_on, user, groups, units, life };
@@ -68,7 +70,7 @@ impl Authority for Signer {
     }
 }
 
-fn told(error: &AuthorityError) -> SigningError {
+fn signing_error(error: &AuthorityError) -> SigningError {
     match error {
         AuthorityError::Request(_) | AuthorityError::Refused(_) => {
             SigningError::Refused(error.to_string())

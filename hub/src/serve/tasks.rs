@@ -11,7 +11,7 @@ use freewheel_hub_apiserver::Check;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::ServeError;
+use super::serve_error::ServeError;
 
 /// Whether something holds by now.
 #[derive(Clone, Default)]

@@ -38,8 +38,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use crate::history::Wakeups;
+use crate::prepare::{Skip, prepare_next};
 use crate::store_state::StoreState;
-use crate::txn::{Skip, prepare_next};
 use crate::watch_cache::WatchCache;
 use crate::{CommitError, Committed, Event, Expect, Resealed, Revision, Txn};
 

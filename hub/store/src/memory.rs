@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::history::Limits;
+use crate::prepare::{Skip, prepare_next};
 use crate::store_state::StoreState;
-use crate::txn::{Skip, prepare_next};
 use crate::watch_cache::WatchCache;
 use crate::{
     CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,

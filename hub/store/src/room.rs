@@ -26,7 +26,7 @@ pub(crate) fn check(
             Operation::Put(_, object) => bytes_of(key, object),
             Operation::Delete(_) => 0,
             Operation::Add(_, by) => {
-                let record = counter::record(counter::at(state, key)?, *by);
+                let record = counter::record(state.counter_at(key)?, *by);
                 record.map_or(0, |record| bytes_of(key, &record))
             }
         };

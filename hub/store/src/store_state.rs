@@ -12,7 +12,7 @@ use freewheel_hub_schema::object::{Key, Resource};
 use imbl::{OrdMap, OrdSet};
 
 use crate::stored_bytes::{StoredBytes, bytes_of};
-use crate::{Event, Revision, Scope, Snapshot, Stored};
+use crate::{CommitError, Event, Revision, Scope, Snapshot, Stored, counter};
 
 /// The objects of one resource in key order.
 type Table = OrdSet<Entry>;
@@ -63,6 +63,18 @@ impl StoreState {
     /// What is under the key.
     pub(crate) fn find(&self, key: &Key) -> Option<&Arc<Stored>> {
         self.tables.get(&key.resource)?.get(key).map(|entry| &entry.0)
+    }
+
+    /// The counter under the key. What is there and is no counter is a mistake of whoever asks.
+    pub(crate) fn counter_at(&self, key: &Key) -> Result<u64, CommitError> {
+        let is_none = || {
+            let (resource, name) = (&key.resource, &key.name);
+            CommitError::Malformed(format!("there is no counter at {resource} {name:?}"))
+        };
+        if !key.resource.is_internal() {
+            return Err(is_none());
+        }
+        self.find(key).map_or(Ok(0), |stored| counter::read(&stored.object).ok_or_else(is_none))
     }
 
     /// One resource as it was at this revision, and nobody's bytes: what has happened since is undone.

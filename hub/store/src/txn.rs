@@ -1,211 +1,146 @@
-//! What a transaction does to a state, before anything is written: expectations, limits, events.
+//! Transactions, as whoever writes says them: what has to hold, what is to be done, how much that may be, and the
+//! answer.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use freewheel_hub_schema::object::{Key, Object};
+use freewheel_link::names::ClusterName;
 
-use crate::store_state::StoreState;
-use crate::stored_bytes::{bytes_of_key, texts_of};
-use crate::{CommitError, DELETION_EXTRA_BYTES, Event, Expect, MAX_OBJECT_BYTES, MAX_OPERATIONS};
-use crate::{MAX_REQUEST_BYTES, Operation, Revision, Stored, Txn};
-use crate::{counter, room};
+use crate::{Revision, Stored};
 
-/// Longest key in bytes: four parts of at most 253 characters and change.
-const MAX_KEY_BYTES: usize = 2_048;
+/// Most expectations in one transaction, and most operations, as etcd counts them (`--max-txn-ops`). What one request
+/// of a person comes to is never more: the largest is a Service that takes or gives back every node port there is,
+/// each of them two records.
+pub const MAX_OPERATIONS: usize = 8_192;
+/// Most bytes of one transaction, as etcd counts them (`--max-request-bytes`): all keys, headers and bodies. That
+/// Service comes to five million.
+pub const MAX_REQUEST_BYTES: usize = 8 << 20;
+/// Largest body of one object in bytes.
+pub const MAX_OBJECT_BYTES: usize = freewheel_link::limits::API_OBJECT_BYTES_MAX;
+/// What the body of an object on its way out may have beyond that: when it goes, and who is waited for. The
+/// largest object can be deleted as well.
+pub const DELETION_EXTRA_BYTES: usize = 4 << 10;
 
-/// A transaction that may commit.
-pub(crate) struct Prepared {
-    /// The state after it; the revision is unchanged when there are no events.
-    pub(crate) state: StoreState,
-    /// As in [`crate::Committed`].
-    pub(crate) results: Vec<Option<Arc<Stored>>>,
-    /// At most one per key; none when it changes nothing.
-    pub(crate) events: Vec<Event>,
-    /// What it relies on.
-    pub(crate) expect: Vec<Expect>,
+/// What must hold for a transaction to commit. All of it is about revisions and numbers, as in an etcd transaction;
+/// none about what a body says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// There is nothing under the key.
+    Absent(Key),
+    /// There is something under the key.
+    Present(Key),
+    /// The key was last written at this revision.
+    Revision(Key, Revision),
+    /// What is under the key was created at this revision. Whatever was written to it since, it is the same object
+    /// with the same UID: no one write replaces an object by another one.
+    Created(Key, Revision),
+    /// The counter under the key is at most this, what the transaction adds to it included.
+    AtMost(Key, u64),
+    /// The cluster of the key has at most so many bytes stored, or the transaction gives it no more than it had; else
+    /// the answer is [`CommitError::ClusterFull`].
+    ClusterAtMost(Key, u64),
 }
 
-/// Where revisions begin anew, and what is written with the first of them, if anything is.
+impl Expect {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Absent(key)
+            | Self::Present(key)
+            | Self::Revision(key, _)
+            | Self::Created(key, _)
+            | Self::AtMost(key, _)
+            | Self::ClusterAtMost(key, _) => key,
+        }
+    }
+
+    /// This very object is still there, changed or not.
+    #[must_use]
+    pub fn still(object: &Stored) -> Self {
+        Self::Created(object.key.clone(), object.created)
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes the object.
+    Put(Key, Object),
+    /// Removes what is there; nothing there is no error.
+    Delete(Key),
+    /// Adds to the counter under the key, which is of an `internal` resource. Nothing there is 0, and 0 leaves nothing
+    /// there; whoever takes more than there is leaves 0. Transactions that add to one counter at the same time do not
+    /// stand in each other's way: nobody has to expect what it was.
+    Add(Key, i64),
+}
+
+impl Operation {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) | Self::Add(key, _) => key,
+        }
+    }
+}
+
+/// All or nothing: every expectation holds and every operation is done at one revision, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// Checked in order against the state just before; at most [`MAX_OPERATIONS`].
+    pub expect: Vec<Expect>,
+    /// At most [`MAX_OPERATIONS`], and no key twice.
+    pub operations: Vec<Operation>,
+}
+
+/// What a commit answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Skip {
-    pub(crate) beyond: Revision,
-    pub(crate) mark: Option<Operation>,
+pub struct Committed {
+    /// The revision that now includes it. When nothing changed (every put equals what was there),
+    /// the store's current revision, and no event is made.
+    pub revision: Revision,
+    /// For each operation: the object after it (`Put`, `Add`) or before it (`Delete`).
+    pub results: Vec<Option<Arc<Stored>>>,
 }
 
-impl Skip {
-    /// The one that goes further counts.
-    pub(crate) fn put_into(self, known: &mut Option<Self>) {
-        if known.as_ref().is_none_or(|known| known.beyond < self.beyond) {
-            *known = Some(self);
-        }
-    }
-}
-
-/// As [`prepare`], so many revisions on, or beyond those that are to be skipped: whatever is the first there does what
-/// marks it as well.
-pub(crate) fn prepare_next(
-    state: &StoreState,
-    step: Revision,
-    skip: Option<&Skip>,
-    txn: Txn,
-) -> Result<Prepared, CommitError> {
-    let Some(skip) = skip.filter(|skip| state.revision < skip.beyond) else {
-        return prepare(state, state.revision + step, txn);
-    };
-    let revision = skip.beyond + step;
-    let mut prepared = prepare(state, revision, txn)?;
-    // Who changes nothing skips nothing.
-    if let Some(mark) = skip.mark.clone().filter(|_| !prepared.events.is_empty()) {
-        let mark = Txn { expect: Vec::new(), operations: vec![mark] };
-        let marked = prepare(&prepared.state, revision, mark)?;
-        prepared.state = marked.state;
-        prepared.events.extend(marked.events);
-    }
-    Ok(prepared)
-}
-
-/// Checks the transaction against `state` and works out what it comes to at `revision`, which is a later one.
-fn prepare(state: &StoreState, revision: Revision, txn: Txn) -> Result<Prepared, CommitError> {
-    check_form(&txn)?;
-    check_expectations(state, &txn)?;
-    let mut next = state.clone();
-    let mut events: Vec<Event> = Vec::with_capacity(txn.operations.len());
-    let mut results = Vec::with_capacity(txn.operations.len());
-    for operation in txn.operations {
-        let deletes = matches!(operation, Operation::Delete(_));
-        let (key, object) = match operation {
-            Operation::Put(key, object) => (key, Some(object)),
-            Operation::Delete(key) => (key, None),
-            Operation::Add(key, by) => {
-                let object = counter::record(counter::at(state, &key)?, by);
-                (key, object)
-            }
-        };
-        // No key is here twice: this is also what was there before the transaction.
-        let before = state.find(&key).cloned();
-        let Some(object) = object else {
-            results.push(before.clone().filter(|_| deletes));
-            if before.is_some() {
-                next.remove(&key);
-                events.push(Event { revision, now: None, before });
-            }
-            continue;
-        };
-        if let Some(same) = before.as_ref().filter(|before| before.object == object) {
-            results.push(Some(Arc::clone(same)));
-            continue;
-        }
-        let now = Arc::new(stored(&next, key, object, before.as_deref(), revision));
-        next.insert(Arc::clone(&now));
-        results.push(Some(Arc::clone(&now)));
-        events.push(Event { revision, now: Some(now), before });
-    }
-    if !events.is_empty() {
-        next.revision = revision;
-    }
-    Ok(Prepared { state: next, results, events, expect: txn.expect })
-}
-
-fn stored(
-    state: &StoreState,
-    mut key: Key,
-    object: Object,
-    before: Option<&Stored>,
-    revision: Revision,
-) -> Stored {
-    if let Some(before) = before {
-        // The same strings, but these are shared with what is there already.
-        key = before.key.clone();
-    } else if let Some(shared) = state.shared_resource(&key.resource) {
-        key.resource = shared;
-    }
-    Stored { key, object, revision, created: before.map_or(revision, |before| before.created) }
-}
-
-/// Limits, and that no key is written twice.
-fn check_form(txn: &Txn) -> Result<(), CommitError> {
-    for (what, much) in [("expectations", txn.expect.len()), ("operations", txn.operations.len())] {
-        if MAX_OPERATIONS < much {
-            return Err(CommitError::TooLarge(format!(
-                "a transaction has at most {MAX_OPERATIONS} {what}, this one has {much}"
-            )));
-        }
-    }
-    for operation in &txn.operations {
-        if let Operation::Put(key, object) = operation {
-            check_object(key, object)?;
-        }
-        check_key(operation.key())?;
-    }
-    check_bytes(txn)?;
-    let mut seen = HashSet::new();
-    let mut keys = txn.operations.iter().map(Operation::key);
-    // Most have one.
-    let twice = 1 < txn.operations.len() && !keys.all(|key| seen.insert(key));
-    match twice {
-        true => Err(CommitError::Malformed("it writes a key twice".to_owned())),
-        false => Ok(()),
-    }
-}
-
-fn check_object(key: &Key, object: &Object) -> Result<(), CommitError> {
-    let length = object.body.len();
-    let most = MAX_OBJECT_BYTES + if object.header.deleting { DELETION_EXTRA_BYTES } else { 0 };
-    if most < length {
-        return Err(CommitError::TooLarge(format!(
-            "an object has at most {most} bytes, {} {:?} has {length}",
-            key.resource, key.name
-        )));
-    }
-    Ok(())
-}
-
-fn check_key(key: &Key) -> Result<(), CommitError> {
-    let parts = [key.resource.as_str(), key.cluster.as_str(), &key.namespace, &key.name];
-    // Zero bytes end the parts of a key on disk.
-    if MAX_KEY_BYTES < bytes_of_key(key) || parts.iter().any(|part| part.contains('\0')) {
-        return Err(CommitError::TooLarge(format!(
-            "a key of {} is too long or has a zero byte",
-            key.resource
-        )));
-    }
-    Ok(())
-}
-
-fn check_bytes(txn: &Txn) -> Result<(), CommitError> {
-    let keys = txn.expect.iter().map(Expect::key).chain(txn.operations.iter().map(Operation::key));
-    let values = txn.operations.iter().map(|operation| match operation {
-        Operation::Put(_, object) => object.body.len() + texts_of(&object.header),
-        Operation::Delete(_) | Operation::Add(..) => 0,
-    });
-    let much: usize = keys.map(bytes_of_key).chain(values).sum();
-    if MAX_REQUEST_BYTES < much {
-        return Err(CommitError::TooLarge(format!(
-            "a transaction has at most {MAX_REQUEST_BYTES} bytes, this one has {much}"
-        )));
-    }
-    Ok(())
-}
-
-fn check_expectations(state: &StoreState, txn: &Txn) -> Result<(), CommitError> {
-    for (index, expected) in txn.expect.iter().enumerate() {
-        let found = state.find(expected.key());
-        let holds = match (expected, found) {
-            (Expect::AtMost(key, most), _) => counter::fits(state, key, *most, &txn.operations)?,
-            (Expect::ClusterAtMost(key, most), _) => {
-                room::check(state, &key.cluster, *most, &txn.operations)?;
-                true
-            }
-            (Expect::Absent(_), found) => found.is_none(),
-            (_, None) => false,
-            (Expect::Present(_), Some(_)) => true,
-            (Expect::Revision(_, revision), Some(found)) => found.revision == *revision,
-            (Expect::Created(_, revision), Some(found)) => found.created == *revision,
-        };
-        if !holds {
-            return Err(CommitError::Unmet { index, found: found.cloned() });
-        }
-    }
-    Ok(())
+/// Why a transaction did not commit. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// An expectation does not hold; with what is there instead.
+    #[error("expectation {index} does not hold")]
+    Unmet {
+        /// Which of [`Txn::expect`].
+        index: usize,
+        /// What stands under its key.
+        found: Option<Arc<Stored>>,
+    },
+    /// Too many expectations, operations or bytes.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The cluster would have more bytes stored than it may ([`Expect::ClusterAtMost`]).
+    #[error("cluster {cluster} has {held} bytes stored, and {more} more are beyond its {most}")]
+    ClusterFull {
+        /// Which.
+        cluster: ClusterName,
+        /// What it has.
+        held: u64,
+        /// What would come to it.
+        more: u64,
+        /// What it may have.
+        most: u64,
+    },
+    /// No transaction can do this: a key twice, or a counter that is none. A mistake of whoever wrote it.
+    #[error("a transaction that makes no sense: {0}")]
+    Malformed(String),
+    /// More waits for the disk already than may wait. Nothing is wrong with the transaction: later it may be taken.
+    #[error("as many writes wait for the disk as may wait")]
+    Busy,
+    /// The disk refused (full, failing): not acknowledged, and no later commit will be until it
+    /// heals. As with any lost answer, the change may turn out to be on disk when it does.
+    #[error("the store cannot write: {0}")]
+    Unavailable(String),
+    /// The writer has ended, by a mistake of its own. Only opening the store again helps.
+    #[error("the store's writer has stopped")]
+    Stopped,
 }

@@ -45,9 +45,9 @@ impl From<NotApplied> for ApiError {
 
 fn of_conflicts(conflicts: &[ConflictWith]) -> ApiError {
     let count = conflicts.iter().map(|ConflictWith(one)| one.fields.len()).sum();
-    let told = by_manager(conflicts);
-    let mut error = ApiError::new(409, "Conflict", message(&told, count));
-    let causes = told.into_iter().flat_map(|(manager, fields)| {
+    let managers = by_manager(conflicts);
+    let mut error = ApiError::new(409, "Conflict", message(&managers, count));
+    let causes = managers.into_iter().flat_map(|(manager, fields)| {
         let message = format!("conflict with {}", shown(manager));
         let reason = "FieldManagerConflict".to_owned();
         let cause = move |field| Cause { reason: reason.clone(), message: message.clone(), field };
@@ -76,13 +76,13 @@ fn by_manager(conflicts: &[ConflictWith]) -> Vec<(&Manager, Vec<String>)> {
     all
 }
 
-fn message(told: &[(&Manager, Vec<String>)], count: usize) -> String {
-    if let ([(manager, fields)], 1) = (told, count) {
+fn message(managers: &[(&Manager, Vec<String>)], count: usize) -> String {
+    if let ([(manager, fields)], 1) = (managers, count) {
         let (who, what) = (shown(manager), fields.concat());
         return format!("Apply failed with 1 conflict: conflict with {who}: {what}");
     }
     let mut lines = Vec::new();
-    for (manager, fields) in told {
+    for (manager, fields) in managers {
         lines.push(format!("conflicts with {}:", shown(manager)));
         lines.extend(fields.iter().map(|field| format!("- {field}")));
     }

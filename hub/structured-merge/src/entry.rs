@@ -71,9 +71,9 @@ impl Manager {
             ("apiVersion", if is_update { &*self.api_version } else { "" }),
             ("subresource", &*self.subresource),
         ];
-        let said = parts.into_iter().filter(|(_, text)| !text.is_empty());
-        let said = said.map(|(key, text)| format!("\"{key}\":{}", Value::from(text)));
-        format!("{{{}}}", said.collect::<Vec<_>>().join(","))
+        let members = parts.into_iter().filter(|(_, text)| !text.is_empty());
+        let members = members.map(|(key, text)| format!("\"{key}\":{}", Value::from(text)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     }
 }
 

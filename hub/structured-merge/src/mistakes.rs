@@ -52,7 +52,7 @@ impl Walk {
         MISTAKES_MAX <= self.mistakes.0.len()
     }
 
-    fn tell(&mut self, what: &str) {
+    fn push(&mut self, what: &str) {
         if self.is_full() {
             return;
         }
@@ -70,17 +70,17 @@ impl Walk {
             Form::List(list) => self.list(value, &list),
             Form::Scalar(scalar) => {
                 if let Some(what) = wrong_scalar(scalar, value) {
-                    self.tell(&what);
+                    self.push(&what);
                 }
             }
-            Form::Nothing => self.tell("schema error: invalid atom: inlined"),
+            Form::Nothing => self.push("schema error: invalid atom: inlined"),
         }
     }
 
     fn map(&mut self, value: &Value, atom: &MapAtom<'_>) {
         let Value::Object(map) = value else {
             if !value.is_null() {
-                self.tell(&format!("expected map, got &{{{}}}", as_go(value)));
+                self.push(&format!("expected map, got &{{{}}}", as_go(value)));
             }
             return;
         };
@@ -88,7 +88,7 @@ impl Walk {
             self.path.push(PathElement::Field(key.as_str().into()));
             match atom.at(key) {
                 TypeRef::Unknown => {
-                    self.tell("field not declared in schema");
+                    self.push("field not declared in schema");
                     self.path.pop();
                     return;
                 }
@@ -101,7 +101,7 @@ impl Walk {
     fn list(&mut self, value: &Value, atom: &ListAtom<'_>) {
         let Value::Array(items) = value else {
             if !value.is_null() {
-                self.tell(&format!("expected list, got &{{{}}}", as_go(value)));
+                self.push(&format!("expected list, got &{{{}}}", as_go(value)));
             }
             return;
         };
@@ -112,12 +112,12 @@ impl Walk {
             } else {
                 match element::step(atom, item) {
                     Ok(step) => step,
-                    Err(why) => return self.tell(&format!("element {place}: {why}")),
+                    Err(why) => return self.push(&format!("element {place}: {why}")),
                 }
             };
             if !atom.atomic && !self.allow_duplicates {
                 if seen.has_member(&step) {
-                    self.tell(&format!("duplicate entries for key {step}"));
+                    self.push(&format!("duplicate entries for key {step}"));
                 }
                 seen.insert(std::slice::from_ref(&step));
             }

@@ -133,12 +133,12 @@ impl fmt::Display for PathElement {
 
 /// A path as messages show it: `.spec.ports[port=80,protocol="TCP"]`, or the beginning of a long one.
 pub(crate) fn shown<'a>(path: impl IntoIterator<Item = &'a PathElement>) -> String {
-    let mut told = TruncatedText::default();
+    let mut text = TruncatedText::default();
     for step in path {
         // It takes whatever is written to it.
-        let _ = write!(told, "{step}");
+        let _ = write!(text, "{step}");
     }
-    told.end()
+    text.end()
 }
 
 #[cfg(test)]

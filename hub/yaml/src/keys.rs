@@ -63,28 +63,28 @@ impl<'de> Visitor<'de> for Walk {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Twice, A::Error> {
-        let mut told = Vec::new();
+        let mut mistakes = Vec::new();
         while let Some(Twice(more)) = items.next_element()? {
-            told.extend(more);
-            told.truncate(TOLD_MAX);
+            mistakes.extend(more);
+            mistakes.truncate(TOLD_MAX);
         }
-        Ok(Twice(told))
+        Ok(Twice(mistakes))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Twice, A::Error> {
-        let (mut told, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut mistakes, mut seen) = (Vec::new(), BTreeSet::new());
         while let Some(key) = entries.next_key::<String>()? {
             let value: Spanned<Twice> = entries.next_value()?;
-            told.extend(value.value.0);
+            mistakes.extend(value.value.0);
             // Its value tells the line.
             let line = value.referenced.line();
             if seen.contains(&key) {
-                told.push(format!("line {line}: key {key:?} already set in map"));
+                mistakes.push(format!("line {line}: key {key:?} already set in map"));
             }
-            told.truncate(TOLD_MAX);
+            mistakes.truncate(TOLD_MAX);
             seen.insert(key);
         }
-        Ok(Twice(told))
+        Ok(Twice(mistakes))
     }
 }
 

@@ -208,7 +208,7 @@ impl Watch {
     }
 
     /// Looks at what is left.
-    pub fn look(&mut self, left: &Observed, now: Duration) -> Verdict {
+    pub fn observe(&mut self, left: &Observed, now: Duration) -> Verdict {
         let mut short: Vec<Shortage> = Vec::new();
         for (threshold, since) in self.thresholds.iter().zip(&mut self.since) {
             let Some(left) = left.get(&threshold.signal).filter(|left| 0 < left.capacity) else {
@@ -357,15 +357,15 @@ mod tests {
     #[test]
     fn a_condition_comes_at_once_and_stays_for_a_while() {
         let mut watch = Watch::new(defaults());
-        assert_eq!(watch.look(&left(Signal::Disk, 100, 1000), SECOND), Verdict::default());
-        let verdict = watch.look(&left(Signal::Disk, 99, 1000), SECOND * 2);
+        assert_eq!(watch.observe(&left(Signal::Disk, 100, 1000), SECOND), Verdict::default());
+        let verdict = watch.observe(&left(Signal::Disk, 99, 1000), SECOND * 2);
         assert_eq!(verdict.conditions, ["DiskPressure"]);
         let short = Shortage { signal: Signal::Disk, threshold: 100, available: 99, soft: false };
         assert_eq!(verdict.short, [short]);
-        let verdict = watch.look(&left(Signal::Disk, 500, 1000), SECOND * 3);
+        let verdict = watch.observe(&left(Signal::Disk, 500, 1000), SECOND * 3);
         assert_eq!((verdict.conditions, verdict.short), (vec!["DiskPressure"], vec![]));
-        assert_eq!(watch.look(&left(Signal::Disk, 500, 1000), SECOND * 302), Verdict::default());
-        assert_eq!(watch.look(&left(Signal::Disk, 0, 0), SECOND * 303), Verdict::default());
+        assert_eq!(watch.observe(&left(Signal::Disk, 500, 1000), SECOND * 302), Verdict::default());
+        assert_eq!(watch.observe(&left(Signal::Disk, 0, 0), SECOND * 303), Verdict::default());
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
         thresholds.push(parse("nodefs.available<50%=60").unwrap());
         let mut watch = Watch::new(thresholds);
         let mut look = |available, second: u32| {
-            let short = watch.look(&left(Signal::Disk, available, 1000), SECOND * second).short;
+            let short = watch.observe(&left(Signal::Disk, available, 1000), SECOND * second).short;
             short.first().copied()
         };
         assert_eq!(look(400, 0), None);

@@ -119,7 +119,7 @@ impl FakeEngine {
     fn exit(&self, id: &ContainerId, code: i32, reason: &str) {
         if self.running.lock().remove(id).is_some() {
             let (reason, message) = (reason.to_owned(), String::new());
-            let exit = Exit { code, reason, message, told: true };
+            let exit = Exit { code, reason, message, was_asked_to_stop: true };
             let _ = self.inputs.try_send(Input::Exited(id.clone(), exit));
         }
     }

@@ -78,7 +78,7 @@ impl Outbox {
 
     /// The state of the device. Without a session the uplink keeps it for its greeting.
     pub fn node(&mut self, status: NodeStatusV1) {
-        if self.node.as_ref().is_none_or(|(_, told)| *told != status) {
+        if self.node.as_ref().is_none_or(|(_, reported)| *reported != status) {
             self.uplink.device(&status);
             let sequence = self.send(Report::Node(status.clone()));
             self.node = Some((sequence, status));
@@ -198,11 +198,11 @@ impl Outbox {
         if session.is_none() {
             return;
         }
-        let told = self.acknowledged_up_to;
-        if let Some((_, status)) = self.node.take_if(|(sequence, _)| told < *sequence) {
+        let acknowledged = self.acknowledged_up_to;
+        if let Some((_, status)) = self.node.take_if(|(sequence, _)| acknowledged < *sequence) {
             self.node(status);
         }
-        let untold = self.pods.values().filter(|(sequence, _)| told < *sequence);
+        let untold = self.pods.values().filter(|(sequence, _)| acknowledged < *sequence);
         for status in untold.map(|(_, status)| status.clone()).collect::<Vec<_>>() {
             self.pod(status);
         }

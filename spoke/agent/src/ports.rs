@@ -96,7 +96,7 @@ pub struct Exit {
     /// For the user: the trap's text, the missing import, the limit.
     pub message: String,
     /// It was asked to stop and may have heard it: what it has ended with says nothing of its work.
-    pub told: bool,
+    pub was_asked_to_stop: bool,
 }
 
 /// What a look at a container's health has come to.

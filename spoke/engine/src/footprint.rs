@@ -97,18 +97,18 @@ mod count {
     /// Most that a description may take: ten times a Python interpreter's.
     const DESCRIPTION_BYTES_MAX: u64 = 64 << 20;
 
-    /// What is read of a byte of a core module's description, and of a component's.
-    const READ: u64 = 3;
-    const READ_OF_COMPONENT: u64 = 16;
+    /// How many bytes of memory a byte of a core module's description takes while it is read, and one of a component's.
+    const READ_FACTOR: u64 = 3;
+    const COMPONENT_READ_FACTOR: u64 = 16;
 
     /// What of a description is far larger in memory than in the file, which are measured: a core module, what it
     /// imports or exports, a global, a segment of elements, a type of a function, a parameter or a result of one.
-    const OF_MODULE: u64 = 2048;
-    const OF_NAME: u64 = 200;
-    const OF_GLOBAL: u64 = 100;
-    const OF_SEGMENT: u64 = 160;
-    const OF_TYPE: u64 = 512;
-    const OF_VALUE: u64 = 64;
+    const MODULE_BYTES: u64 = 2048;
+    const NAME_BYTES: u64 = 200;
+    const GLOBAL_BYTES: u64 = 100;
+    const SEGMENT_BYTES: u64 = 160;
+    const TYPE_BYTES: u64 = 512;
+    const VALUE_BYTES: u64 = 64;
 
     /// What the host keeps of a core instance, a memory or a table whatever is in it.
     const PART_OVERHEAD_BYTES: u64 = 512;
@@ -182,7 +182,8 @@ mod count {
         if let Some(Precompiled::Module) = Engine::detect_precompiled(artifact) {
             let (made, _, types): (CompiledModuleInfo, CompiledFunctionsTable, ModuleTypes) =
                 postcard::from_bytes(info).map_err(|e| unreadable(&e))?;
-            let description = READ * info.len() as u64 + parts(&made.module) + types_of(&types);
+            let description =
+                READ_FACTOR * info.len() as u64 + parts(&made.module) + types_of(&types);
             return Ok((1, Footprint { instance: instance(&made.module), description }));
         }
         let mut made: ComponentArtifacts =
@@ -202,9 +203,9 @@ mod count {
         }
         let own = postcard::to_stdvec(&made.info).map_err(|e| unreadable(&e))?.len();
         let types = postcard::to_stdvec(&made.types).map_err(|e| unreadable(&e))?.len();
-        let wordy = READ_OF_COMPONENT * (own + types) as u64;
+        let wordy = COMPONENT_READ_FACTOR * (own + types) as u64;
         let modules = made.static_modules.values().map(|made| parts(&made.module)).sum::<u64>();
-        let described = READ * info.len() as u64 + wordy + modules;
+        let described = READ_FACTOR * info.len() as u64 + wordy + modules;
         let description = described + types_of(made.types.module_types());
         Ok((instances, Footprint { instance: bytes, description }))
     }
@@ -214,13 +215,13 @@ mod count {
         let names = (module.initializers.len() + module.exports.len()) as u64;
         let globals = module.globals.len() as u64;
         let segments = (module.passive_elements.len() + module.table_initialization.len()) as u64;
-        OF_MODULE + names * OF_NAME + globals * OF_GLOBAL + segments * OF_SEGMENT
+        MODULE_BYTES + names * NAME_BYTES + globals * GLOBAL_BYTES + segments * SEGMENT_BYTES
     }
 
     fn types_of(types: &ModuleTypes) -> u64 {
         let values = types.wasm_types().filter_map(|(_, one)| one.as_func());
         let values = values.map(|func| (func.params().len() + func.results().len()) as u64);
-        types.len_types() as u64 * OF_TYPE + values.sum::<u64>() * OF_VALUE
+        types.len_types() as u64 * TYPE_BYTES + values.sum::<u64>() * VALUE_BYTES
     }
 
     /// Bytes of the tables of handles that may be full: one is, of what the host has counted, however many share it.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::limits::STREAM_WINDOW_BYTES;
-use freewheel_link::stop_looks::StopLooks;
+use freewheel_link::stop_poll::StopPoll;
 use freewheel_link::transport;
 use freewheel_spoke_agent::uplink::Duplex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -135,7 +135,7 @@ struct Bridge {
     unread: Option<UnreadWindow>,
     /// Since when it does not.
     deaf_since: Option<Instant>,
-    looks: StopLooks,
+    looks: StopPoll,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -116,10 +116,11 @@ impl Fabric {
         realms.entry(name.clone()).or_insert_with(new).clone()
     }
 
-    /// Connects from outside of the pods to a pod or a Service of a realm: ingress, tests.
+    /// Connects from outside of the pods to a pod or a Service of a realm.
     ///
     /// # Errors
     /// When there will be no connection.
+    #[cfg(any(test, feature = "testing"))]
     pub async fn dial(
         &self,
         realm: &ClusterName,

@@ -77,5 +77,5 @@ pub use receive_memory::{PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX, ReceiveMemory};
 pub use remote::Remote;
 pub use service::Service;
 pub use sockets::{MAX_SOCKETS, Slot};
-pub use udp::{MAX_DATAGRAM, UdpPort};
+pub use udp::{DATAGRAM_BYTES_MAX, UdpPort};
 pub use watched_stream::{Watched, Watcher};

@@ -29,7 +29,7 @@ use crate::gates::{Gate, Gates, Loss, Toward};
 use crate::node_port_listener::NodePortListener;
 use crate::realm::Realm;
 use crate::route::Source;
-use crate::udp::MAX_DATAGRAM;
+use crate::udp::DATAGRAM_BYTES_MAX;
 use crate::udp_client_quota::{Flow, FlowActivity, UdpClients};
 
 /// How often silent flows are looked for.
@@ -37,7 +37,7 @@ const FLOW_SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// What is being carried: no port has a buffer of its own, however many there are.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM]);
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; DATAGRAM_BYTES_MAX]);
 }
 
 /// Carries datagrams until the node port closes.

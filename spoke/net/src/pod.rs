@@ -15,7 +15,7 @@ use crate::error::NetError;
 use crate::ports::Ports;
 use crate::realm::Realm;
 use crate::route::{Route, To};
-use crate::udp::{MAX_DATAGRAM, UdpPort};
+use crate::udp::{DATAGRAM_BYTES_MAX, UdpPort};
 
 /// One pod's network.
 pub struct PodNet {
@@ -64,7 +64,7 @@ impl PodNet {
     /// # Errors
     /// When the address cannot be reached from this pod at all, or the datagram is too large.
     pub fn send_udp(&self, from: &UdpPort, to: SocketAddr, bytes: Bytes) -> Result<(), NetError> {
-        if to.port() == 0 || to.ip().is_unspecified() || MAX_DATAGRAM < bytes.len() {
+        if to.port() == 0 || to.ip().is_unspecified() || DATAGRAM_BYTES_MAX < bytes.len() {
             return Err(NetError::Invalid);
         }
         let (source, port) = (self.source(), from.address().port());

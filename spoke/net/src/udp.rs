@@ -22,7 +22,7 @@ use crate::receive_memory::{PIECE_OVERHEAD_BYTES, ReceiveMemory};
 use crate::sockets::{Lender, Slot};
 
 /// Largest payload of a datagram over IPv4.
-pub const MAX_DATAGRAM: usize = 65_507;
+pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 
 /// Datagrams that wait on one port. More are dropped, as UDP may.
 const QUEUED_DATAGRAMS_MAX: usize = 1024;

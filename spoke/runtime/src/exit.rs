@@ -61,7 +61,7 @@ pub(crate) fn shortened(value: &impl fmt::Debug) -> String {
 
 fn exit(code: i32, reason: &str, message: impl Into<String>) -> Exit {
     let message = bounded(message.into(), MESSAGE_BYTES_MAX);
-    Exit { code, reason: reason.to_owned(), message, told: false }
+    Exit { code, reason: reason.to_owned(), message, was_asked_to_stop: false }
 }
 
 /// It never ran.

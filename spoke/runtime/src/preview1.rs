@@ -306,7 +306,7 @@ fn opens(linker: &mut Linker<Core>) -> Result<()> {
                     return Ok(errno(Errno::Mfile));
                 }
                 let mut memory = GuestMemory::Unshared(bytes);
-                let said = upstream::path_open(
+                let outcome = upstream::path_open(
                     &mut core.wasi,
                     &mut memory,
                     dir,
@@ -319,9 +319,9 @@ fn opens(linker: &mut Linker<Core>) -> Result<()> {
                     flags,
                     to,
                 );
-                let said = said.await;
+                let outcome = outcome.await;
                 core.book(0);
-                said
+                outcome
             })
         },
     )?;
@@ -337,9 +337,9 @@ fn closes(linker: &mut Linker<Core>) -> Result<()> {
             Box::new(async move {
                 let (bytes, core) = parts(&mut caller)?;
                 let mut memory = GuestMemory::Unshared(bytes);
-                let said = upstream::fd_close(&mut core.wasi, &mut memory, file).await;
+                let outcome = upstream::fd_close(&mut core.wasi, &mut memory, file).await;
                 core.book(0);
-                said
+                outcome
             })
         },
     )?;
@@ -350,9 +350,9 @@ fn closes(linker: &mut Linker<Core>) -> Result<()> {
             Box::new(async move {
                 let (bytes, core) = parts(&mut caller)?;
                 let mut memory = GuestMemory::Unshared(bytes);
-                let said = upstream::fd_renumber(&mut core.wasi, &mut memory, from, to).await;
+                let outcome = upstream::fd_renumber(&mut core.wasi, &mut memory, from, to).await;
                 core.book(0);
-                said
+                outcome
             })
         },
     )?;
@@ -399,14 +399,14 @@ macro_rules! in_pieces {
                         return Ok(errno(Errno::Nomem));
                     };
                     let mut memory = GuestMemory::Unshared(&mut *bytes);
-                    let said =
+                    let outcome =
                         upstream::$name(&mut core.wasi, &mut memory, file, list, count, $($more),*)
                             .await;
                     if let Some((at, length)) = long {
                         put(bytes, at, length);
                     }
                     core.call.fits(0);
-                    said
+                    outcome
                 })
             },
         )?;
@@ -433,11 +433,11 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
                 if !core.call.fits(names) {
                     return Ok(errno(Errno::Nomem));
                 }
-                let said =
+                let outcome =
                     upstream::fd_readdir(&mut core.wasi, &mut memory, dir, to, len, from, done);
-                let said = said.await;
+                let outcome = outcome.await;
                 core.call.fits(0);
-                said
+                outcome
             })
         },
     )?;
@@ -474,20 +474,21 @@ fn waits(linker: &mut Linker<Core>) -> Result<()> {
                     return Ok(errno(Errno::Nomem));
                 }
                 let asked = Asked::read(bytes, list, all);
-                let said = if asked.is_mixed() {
+                let outcome = if asked.is_mixed() {
                     asked.wait(&mut core.wasi, &core.timers, bytes, (events, done)).await
                 } else {
                     let timers = asked.has_clocks().then(|| core.timers.clone());
                     let (wasi, mut memory) = (&mut core.wasi, GuestMemory::Unshared(bytes));
-                    let said = upstream::poll_oneoff(wasi, &mut memory, list, events, count, done);
+                    let outcome =
+                        upstream::poll_oneoff(wasi, &mut memory, list, events, count, done);
                     match timers {
-                        Some(timers) => within(&timers, said).await,
+                        Some(timers) => within(&timers, outcome).await,
                         // Files are looked at on the pod's own threads, as in all other calls.
-                        None => said.await,
+                        None => outcome.await,
                     }
                 };
                 core.call.fits(0);
-                said
+                outcome
             })
         },
     )?;
@@ -510,9 +511,9 @@ fn randomness(linker: &mut Linker<Core>) -> Result<()> {
             while done < len {
                 let piece = RANDOM_PIECE_BYTES.min(len - done);
                 let (at, length) = ((to + done).cast_signed(), piece.cast_signed());
-                let said = upstream::random_get(&mut core.wasi, &mut memory, at, length)?;
-                if said != errno(Errno::Success) {
-                    return Ok(said);
+                let outcome = upstream::random_get(&mut core.wasi, &mut memory, at, length)?;
+                if outcome != errno(Errno::Success) {
+                    return Ok(outcome);
                 }
                 done += piece;
             }

@@ -234,7 +234,7 @@ impl Runtime {
     ///
     /// # Errors
     /// Those of the work.
-    pub async fn look<T: Send + 'static>(
+    pub async fn read_in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
@@ -283,7 +283,7 @@ impl Runtime {
         let Supervised { id, log, shutdown, sink } = of;
         let draining = self.control.spawn(drain(sink.clone(), log, self.budget.clone()));
         let mut exit = run.await;
-        exit.told = shutdown.was_told();
+        exit.was_asked_to_stop = shutdown.was_asked();
         // What still runs of it (instances of an HTTP pod) has no container any more.
         shutdown.kill(EndCause::Kill);
         self.running.lock().remove(&id);

@@ -64,7 +64,7 @@ impl Shutdown {
     }
 
     /// Whether it was asked to stop and may have heard it.
-    pub(crate) fn was_told(&self) -> bool {
+    pub(crate) fn was_asked(&self) -> bool {
         self.stopping.is_cancelled() && self.hears.load(Relaxed)
     }
 
@@ -158,9 +158,9 @@ mod tests {
             if hears {
                 shutdown.hears();
             }
-            assert!(!shutdown.was_told(), "it is to go on");
+            assert!(!shutdown.was_asked(), "it is to go on");
             shutdown.stop(Duration::from_secs(30));
-            assert_eq!(shutdown.was_told(), hears);
+            assert_eq!(shutdown.was_asked(), hears);
         }
     }
 

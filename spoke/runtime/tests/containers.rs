@@ -198,7 +198,11 @@ async fn a_job_that_is_stopped_may_finish_and_its_own_code_counts() {
         node.runtime.stop(&id, Duration::from_secs(60));
         std::fs::write(shared.join(pod), b"go").unwrap();
         let exit = node.exited(&id).await;
-        assert_eq!((exit.code, exit.told), (code, false), "it has no ear for the stop");
+        assert_eq!(
+            (exit.code, exit.was_asked_to_stop),
+            (code, false),
+            "it has no ear for the stop"
+        );
         assert!(node.log(pod).contains("finished"), "{}", node.log(pod));
     }
 }

@@ -117,22 +117,22 @@ impl Compiler {
         read.map_err(|why| why.to_string())
     }
 
-    fn validation(&self, said: &Value) -> Validation {
-        let message = said.get("messageExpression").filter(|message| !message.is_null());
+    fn validation(&self, validation: &Value) -> Validation {
+        let message = validation.get("messageExpression").filter(|message| !message.is_null());
         Validation {
-            expression: self.read(&said["expression"], true),
-            text: text(&said["expression"]).trim().to_owned(),
-            message: text(&said["message"]).trim().to_owned(),
+            expression: self.read(&validation["expression"], true),
+            text: text(&validation["expression"]).trim().to_owned(),
+            message: text(&validation["message"]).trim().to_owned(),
             message_expression: message.and_then(|message| self.read(message, false).ok()),
-            reason: text(&said["reason"]),
+            reason: text(&validation["reason"]),
         }
     }
 
-    fn mutation(&self, said: &Value) -> Mutation {
-        if said["patchType"] == "JSONPatch" {
-            Mutation::Patch(self.read(&said["jsonPatch"]["expression"], true))
+    fn mutation(&self, mutation: &Value) -> Mutation {
+        if mutation["patchType"] == "JSONPatch" {
+            Mutation::Patch(self.read(&mutation["jsonPatch"]["expression"], true))
         } else {
-            Mutation::Apply(self.read(&said["applyConfiguration"]["expression"], true))
+            Mutation::Apply(self.read(&mutation["applyConfiguration"]["expression"], true))
         }
     }
 }
@@ -166,9 +166,9 @@ impl Policy {
 impl Rules {
     fn read(spec: &Value, purpose: Purpose) -> Self {
         let compiler = Compiler::of(spec, purpose);
-        let annotation = |said: &Value| {
-            let value = &said["valueExpression"];
-            (text(&said["key"]), text(value), compiler.read(value, false))
+        let annotation = |annotation: &Value| {
+            let value = &annotation["valueExpression"];
+            (text(&annotation["key"]), text(value), compiler.read(value, false))
         };
         Self {
             validations: list(&spec["validations"]).map(|it| compiler.validation(it)).collect(),

@@ -96,11 +96,11 @@ impl Params {
         asked: &Attributes<'a>,
         most: usize,
     ) -> Result<Vec<Arc<Stored>>, String> {
-        let said = |key: &str| reference[key].as_str().unwrap_or_default();
-        let namespace = home(kind, said("namespace"), asked)?;
+        let field = |key: &str| reference[key].as_str().unwrap_or_default();
+        let namespace = home(kind, field("namespace"), asked)?;
         let (state, cluster) = (asked.review.state(), asked.review.target.cluster.clone());
-        if !said("name").is_empty() {
-            let (namespace, name) = (namespace.into(), said("name").to_owned());
+        if !field("name").is_empty() {
+            let (namespace, name) = (namespace.into(), field("name").to_owned());
             let place = ObjectRef { kind: kind.clone(), cluster, namespace, name };
             return Ok(state.get(&place.key()).into_iter().collect());
         }
@@ -153,8 +153,8 @@ async fn shown(kind: &Kind, stored: &Stored) -> Result<Value, String> {
 }
 
 /// The namespace in which they are looked for.
-fn home<'a>(kind: &Kind, said: &'a str, asked: &Attributes<'a>) -> Result<&'a str, String> {
-    let why = match (kind.namespaced, said) {
+fn home<'a>(kind: &Kind, namespace: &'a str, asked: &Attributes<'a>) -> Result<&'a str, String> {
+    let why = match (kind.namespaced, namespace) {
         (false, "") => return Ok(""),
         (false, _) => "paramRef.namespace must not be provided for a cluster-scoped `paramKind`",
         (true, "") if asked.namespace.is_empty() => {

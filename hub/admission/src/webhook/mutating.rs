@@ -109,18 +109,18 @@ impl MutatingWebhooks {
 /// Tells the audit whether somebody has changed an object, and where it is told of bodies by what.
 fn tell(call: &Invocation<'_>, patch: Option<Value>) {
     let Invocation { hook, review, place, .. } = call;
-    let mut said = json!({"configuration": hook.configuration, "webhook": hook.name});
-    let by = said.clone();
-    said["mutated"] = json!(patch.is_some());
-    review.annotate(format!("{MUTATION}{place}"), said.to_string());
+    let mut annotation = json!({"configuration": hook.configuration, "webhook": hook.name});
+    let by = annotation.clone();
+    annotation["mutated"] = json!(patch.is_some());
+    review.annotate(format!("{MUTATION}{place}"), annotation.to_string());
     if let Some(patch) = patch {
-        let mut said = by;
-        said["patchType"] = json!("JSONPatch");
-        let short = said.to_string();
-        said["patch"] = patch;
-        let whole = said.to_string();
-        let told = if whole.len() <= PATCH_BYTES_MAX { whole } else { short };
-        review.annotate_body(format!("{PATCH}{place}"), told);
+        let mut annotation = by;
+        annotation["patchType"] = json!("JSONPatch");
+        let short = annotation.to_string();
+        annotation["patch"] = patch;
+        let whole = annotation.to_string();
+        let shown = if whole.len() <= PATCH_BYTES_MAX { whole } else { short };
+        review.annotate_body(format!("{PATCH}{place}"), shown);
     }
 }
 

@@ -146,7 +146,7 @@ pub(super) fn denial(hook: &str, status: &Value) -> ApiError {
 }
 
 /// Of the reasons that Kubernetes knows.
-fn reason(said: &str) -> &'static str {
+fn reason(status_reason: &str) -> &'static str {
     const KNOWN: [&str; 20] = [
         "Unauthorized",
         "Forbidden",
@@ -169,7 +169,7 @@ fn reason(said: &str) -> &'static str {
         "ServiceUnavailable",
         "Unknown",
     ];
-    KNOWN.into_iter().find(|known| *known == said).unwrap_or("")
+    KNOWN.into_iter().find(|known| *known == status_reason).unwrap_or("")
 }
 
 #[cfg(test)]

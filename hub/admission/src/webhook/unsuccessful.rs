@@ -55,16 +55,16 @@ fn first_of(body: &[u8]) -> String {
     String::from_utf8_lossy(body).trim().to_owned()
 }
 
-fn generic(code: u16, said: &str) -> String {
-    let told = match code {
+fn generic(code: u16, body: &str) -> String {
+    let message = match code {
         400 => "the server rejected our request for an unknown reason",
         401 => "the server has asked for the client to provide credentials",
         404 => "the server could not find the requested resource",
         405 => "the server does not allow this method on the requested resource",
-        406 if matches!(said, "" | "unknown") => {
+        406 if matches!(body, "" | "unknown") => {
             "the server was unable to respond with a content type that the client supports"
         }
-        403 | 406 | 415 => said,
+        403 | 406 | 415 => body,
         409 => "the server reported a conflict",
         422 => "the server rejected our request due to an error in our request",
         429 => "the server has received too many requests and has asked us to try again later",
@@ -74,7 +74,7 @@ fn generic(code: u16, said: &str) -> String {
         }
         500.. => {
             return format!(
-                "an error on the server ({said:?}) has prevented the request from succeeding"
+                "an error on the server ({body:?}) has prevented the request from succeeding"
             );
         }
         ..500 => {
@@ -83,7 +83,7 @@ fn generic(code: u16, said: &str) -> String {
             );
         }
     };
-    told.to_owned()
+    message.to_owned()
 }
 
 #[cfg(test)]

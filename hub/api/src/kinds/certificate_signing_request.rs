@@ -83,10 +83,10 @@ impl Strategy for Rules {
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
         match subresource {
             Some("approval") => {
-                let told = new.pointer_mut("/status/conditions").map(Value::take);
+                let conditions = new.pointer_mut("/status/conditions").map(Value::take);
                 keep(new, old, "spec");
                 keep(new, old, "status");
-                put_conditions(new, told);
+                put_conditions(new, conditions);
             }
             Some("status") => {
                 keep_other_half(subresource, new, old);

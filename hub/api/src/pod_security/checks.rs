@@ -149,9 +149,9 @@ fn app_armor_profile(pod: &Pod<'_>) -> Option<Violation> {
     });
     let allowed =
         |value: &str| matches!(value, "" | "runtime/default") || value.starts_with("localhost/");
-    let said = pod.annotations.as_object().into_iter().flatten();
-    let said = said.map(|(key, value)| (key, text(value)));
-    let annotations: BTreeSet<String> = said
+    let pairs = pod.annotations.as_object().into_iter().flatten();
+    let pairs = pairs.map(|(key, value)| (key, text(value)));
+    let annotations: BTreeSet<String> = pairs
         .filter(|(key, value)| key.starts_with(APP_ARMOR) && !allowed(value))
         .map(|(key, value)| format!("{key}={value:?}"))
         .collect();

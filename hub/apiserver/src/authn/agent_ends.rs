@@ -36,7 +36,7 @@ impl AgentEnds {
         let place = agent.place();
         let end = self.signal(&place, agent);
         // Had it gone before it stood in the table, nobody would say so.
-        self.look(&place, &*store.snapshot());
+        self.end_unknown(&place, &*store.snapshot());
         Some(end.begun())
     }
 
@@ -52,7 +52,7 @@ impl AgentEnds {
     }
 
     /// Gives the signals of those for whom nothing goes on any more.
-    fn look(&self, place: &AddOnKey, now: &dyn Snapshot) {
+    fn end_unknown(&self, place: &AddOnKey, now: &dyn Snapshot) {
         let known: Vec<Arc<Agent>> = {
             let all = self.0.lock();
             all.get(place).into_iter().flatten().map(|it| it.agent.clone()).collect()
@@ -100,13 +100,13 @@ impl AgentEnds {
         loop {
             let snapshot = store.snapshot();
             let places: Vec<AddOnKey> = self.0.lock().keys().cloned().collect();
-            places.iter().for_each(|place| self.look(place, &*snapshot));
+            places.iter().for_each(|place| self.end_unknown(place, &*snapshot));
             let Ok(mut watch) = store.watch(Agent::scopes(), snapshot.revision()) else { continue };
             drop(snapshot);
             // Who falls behind looks at all of them again.
             while let Ok(events) = watch.next().await {
                 for place in events.iter().flat_map(|event| self.keys_of(event)) {
-                    self.look(&place, &*store.snapshot());
+                    self.end_unknown(&place, &*store.snapshot());
                 }
             }
         }

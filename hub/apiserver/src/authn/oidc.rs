@@ -127,8 +127,8 @@ impl TokenAuthenticator for Oidc {
     async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let Some(token) = ForeignToken::read(asked.token) else { return Ok(None) };
         let jwt = &self.provider.jwt;
-        let said: Value = serde_json::from_slice(token.unproven_claims()).unwrap_or_default();
-        if said["iss"] != *jwt.issuer.url {
+        let claims: Value = serde_json::from_slice(token.unproven_claims()).unwrap_or_default();
+        if claims["iss"] != *jwt.issuer.url {
             return Ok(None);
         }
         check_algorithm(jwt, token.algorithm())?;

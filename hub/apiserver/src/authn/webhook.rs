@@ -190,12 +190,12 @@ impl TokenAuthenticator for TokenWebhook {
     async fn token(&self, asked: AskedToken<'_>) -> Result<Option<Known>, NotTaken> {
         let (token, audiences) = (asked.token, asked.audiences);
         let question = question(token, audiences);
-        if let Some(said) = self.remembered(&question) {
-            return Ok(said);
+        if let Some(answer) = self.remembered(&question) {
+            return Ok(answer);
         }
         let _turn = self.turn(&question).await?;
-        if let Some(said) = self.remembered(&question) {
-            return Ok(said);
+        if let Some(answer) = self.remembered(&question) {
+            return Ok(answer);
         }
         let review = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
@@ -223,14 +223,14 @@ fn list(values: &[Value]) -> Vec<String> {
 }
 
 /// A user as reviews show them; `None` for who has no name.
-fn user(said: &Value) -> Option<User> {
-    let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
+fn user(user: &Value) -> Option<User> {
+    let text = |key: &str| user[key].as_str().unwrap_or_default().to_owned();
     let name = Some(text("username")).filter(|name| !name.is_empty())?;
-    let mut groups = said["groups"].as_array().map(|all| list(all)).unwrap_or_default();
+    let mut groups = user["groups"].as_array().map(|all| list(all)).unwrap_or_default();
     if !groups.iter().any(|group| group == AUTHENTICATED) {
         groups.push(AUTHENTICATED.to_owned());
     }
-    let extra = said["extra"].as_object().into_iter().flatten();
+    let extra = user["extra"].as_object().into_iter().flatten();
     let extra = extra.filter_map(|(key, values)| Some((key.clone(), list(values.as_array()?))));
     Some(User { name, uid: text("uid"), groups, extra: extra.collect(), ..User::default() })
 }

@@ -213,9 +213,9 @@ fn asked(name: &str, webhook: Webhook) -> Result<Member, AuthorizationConfigurat
         return Err(of(name, "timeout", &why));
     }
     let ttl = |what: &str, text: Option<String>, default, is_kept: bool| {
-        let said = text.map_or(Ok(Duration::ZERO), |text| time(name, what, &text))?;
+        let given = text.map_or(Ok(Duration::ZERO), |text| time(name, what, &text))?;
         // Not to keep answers is said by the fields beside.
-        let ttl = if said.is_zero() { default } else { said };
+        let ttl = if given.is_zero() { default } else { given };
         Ok::<_, AuthorizationConfigurationError>(is_kept.then_some(ttl))
     };
     let kept = (webhook.cache_authorized_requests, webhook.cache_unauthorized_requests);

@@ -142,12 +142,12 @@ impl Configurations {
         }
         let (mut all, mut own) = (BTreeMap::new(), Own::new());
         for cluster in clusters {
-            let mut said = ClusterConfiguration {
+            let mut written = ClusterConfiguration {
                 objects: Objects::read(snapshot, &cluster),
                 warned_at: None,
             };
-            self.publish(&mut own, &cluster, &mut said);
-            all.insert(cluster, said);
+            self.publish(&mut own, &cluster, &mut written);
+            all.insert(cluster, written);
             yield_now().await;
         }
         self.own.store(Arc::new(own));
@@ -168,16 +168,16 @@ impl Configurations {
         }
         let mut own = Own::clone(&self.own.load());
         for (cluster, objects) in changed {
-            let said = all.entry(cluster.clone()).or_default();
-            let before = said.objects.size();
-            objects.iter().for_each(|(key, now)| said.objects.set(key, now.as_deref()));
-            let now = said.objects.size();
-            if said.objects.is_full && (now.0 < before.0 || now.1 < before.1) {
+            let written = all.entry(cluster.clone()).or_default();
+            let before = written.objects.size();
+            objects.iter().for_each(|(key, now)| written.objects.set(key, now.as_deref()));
+            let now = written.objects.size();
+            if written.objects.is_full && (now.0 < before.0 || now.1 < before.1) {
                 // There may be room for one of those that are not known.
-                said.objects = Objects::read(&*store.snapshot(), &cluster);
+                written.objects = Objects::read(&*store.snapshot(), &cluster);
             }
-            self.publish(&mut own, &cluster, said);
-            if said.objects.is_empty() {
+            self.publish(&mut own, &cluster, written);
+            if written.objects.is_empty() {
                 all.remove(&cluster);
             }
             yield_now().await;
@@ -185,16 +185,16 @@ impl Configurations {
         self.own.store(Arc::new(own));
     }
 
-    fn publish(&self, own: &mut Own, cluster: &ClusterName, said: &mut ClusterConfiguration) {
-        let objects = &said.objects;
+    fn publish(&self, own: &mut Own, cluster: &ClusterName, written: &mut ClusterConfiguration) {
+        let objects = &written.objects;
         let Some(configuration) = self.suggested.with(objects).filter(|_| !objects.is_empty())
         else {
             own.remove(cluster);
             return;
         };
-        let is_news = said.warned_at.is_none_or(|told| WARN_EVERY <= told.elapsed());
+        let is_news = written.warned_at.is_none_or(|told| WARN_EVERY <= told.elapsed());
         if is_news && (objects.is_full || configuration.left_out != 0) {
-            said.warned_at = Some(Instant::now());
+            written.warned_at = Some(Instant::now());
             warn!(%cluster, "there are more FlowSchemas or PriorityLevelConfigurations than act; remove some");
         }
         own.insert(cluster.clone(), Arc::new(configuration));

@@ -79,7 +79,7 @@ impl ClusterSeats {
         let Some(mut granted) = granted else { return Ok(seat) };
         let latest = Instant::now() + SEAT_WAIT_MAX;
         loop {
-            let again = seat.cluster.look();
+            let again = seat.cluster.adjust();
             tokio::select! {
                 biased;
                 is_granted = &mut granted => match is_granted {
@@ -143,9 +143,9 @@ impl Cluster {
     }
 
     /// Has levels lend and borrow, also when nobody comes or goes; answers when it is time again.
-    fn look(&self) -> Instant {
+    fn adjust(&self) -> Instant {
         let mut state = self.state.lock();
-        let again = state.seats.look(self.began.elapsed());
+        let again = state.seats.adjust(self.began.elapsed());
         state.wake();
         self.began + again
     }

@@ -214,8 +214,8 @@ async fn forward_output<R: AsyncRead + Unpin>(
     let mut held = account.piece(0);
     loop {
         account.clone().room().await;
-        let said = output.next_counted::<ExecOutput>(|bytes| held.grow_to(bytes)).await;
-        let (stream, bytes) = match said {
+        let message = output.next_counted::<ExecOutput>(|bytes| held.grow_to(bytes)).await;
+        let (stream, bytes) = match message {
             Ok(Some(ExecOutput::Stdout(bytes))) => (&mut *stdout, bytes),
             Ok(Some(ExecOutput::Stderr(bytes))) => (&mut *stderr, bytes),
             Ok(Some(ExecOutput::Ended(ended))) => {

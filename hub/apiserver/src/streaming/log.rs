@@ -159,8 +159,8 @@ pub(crate) fn container(pod: &Value, name: &str, asked: &str) -> Result<String, 
 /// Why a container that came to a pod which runs does not.
 fn never_started(pod: &Value, name: &str, asked: &str) -> Option<String> {
     let is_one = !asked.is_empty() && names(pod, "ephemeralContainers").contains(&asked);
-    let told = pod.pointer("/status/ephemeralContainerStatuses").and_then(Value::as_array);
-    let status = told.into_iter().flatten().find(|status| status["name"] == asked);
+    let statuses = pod.pointer("/status/ephemeralContainerStatuses").and_then(Value::as_array);
+    let status = statuses.into_iter().flatten().find(|status| status["name"] == asked);
     let why = status.and_then(|status| status.pointer("/state/terminated/message")?.as_str());
     let state = why.map_or_else(
         || "is waiting to start: ContainerCreating".to_owned(),

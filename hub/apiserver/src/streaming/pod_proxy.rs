@@ -145,8 +145,8 @@ fn request(
     let upgrade = headers.get(UPGRADE).filter(|_| call.slot.upgrade.is_offered()).cloned();
     remove_hop_by_hop(&mut headers);
     headers.remove(AUTHORIZATION);
-    let told: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
-    told.iter().for_each(|name| drop(headers.remove(name)));
+    let dropped: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    dropped.iter().for_each(|name| drop(headers.remove(name)));
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -220,9 +220,9 @@ impl Forward {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let told = |error: ApiError| error.message;
+        let message = |error: ApiError| error.message;
         let carried = async {
-            let mut pod = self.connect(port).await.map_err(told)?;
+            let mut pod = self.connect(port).await.map_err(message)?;
             let carried = copy_bidirectional(client, &mut pod).await;
             carried.map(drop).map_err(|error| format!("the connection broke off: {error}"))
         };
@@ -235,9 +235,9 @@ impl Forward {
 
     /// The same for a client that cannot say its end.
     async fn until_the_pod_ends(&self, port: u16, client: &mut DuplexStream) -> Result<(), String> {
-        let told = |error: ApiError| error.message;
-        let _held = self.slot.backlog.account.hold_now(2 * STREAM_BYTES).map_err(told)?;
-        let (mut from_pod, mut to_pod) = split(self.connect(port).await.map_err(told)?);
+        let message = |error: ApiError| error.message;
+        let _held = self.slot.backlog.account.hold_now(2 * STREAM_BYTES).map_err(message)?;
+        let (mut from_pod, mut to_pod) = split(self.connect(port).await.map_err(message)?);
         let (mut from_client, mut to_client) = split(client);
         let inward = async {
             copy(&mut from_client, &mut to_pod).await?;

@@ -162,12 +162,12 @@ pub(crate) enum Broken {
         /// Whose it is.
         account: String,
     },
-    #[error("service account UID ({there}) does not match claim ({said})")]
+    #[error("service account UID ({there}) does not match claim ({claimed})")]
     OtherAccount {
         /// Of the account that is there.
         there: String,
         /// Of the one that the token is of.
-        said: String,
+        claimed: String,
     },
 }
 
@@ -246,7 +246,7 @@ impl There<'_> {
         if &**there == uid {
             return Ok(());
         }
-        Err(Broken::OtherAccount { there: there.to_string(), said: uid.to_owned() })
+        Err(Broken::OtherAccount { there: there.to_string(), claimed: uid.to_owned() })
     }
 
     fn requested(&self, claims: &Claims) -> Result<User, Broken> {

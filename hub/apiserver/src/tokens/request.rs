@@ -106,18 +106,18 @@ fn invalid(field: &str, value: &Value, why: &str) -> ApiError {
 /// Whoever names an account in the body means the one in the path.
 fn check_metadata(call: &Call, request: &Value, account: &Stored) -> Result<(), ApiError> {
     for (key, own) in [("name", &*call.name), ("namespace", &*call.namespace)] {
-        let said = text(request, &format!("/metadata/{key}"));
-        if !said.is_empty() && said != own {
+        let given = text(request, &format!("/metadata/{key}"));
+        if !given.is_empty() && given != own {
             let why = format!("must match the service account {key} if specified");
-            return Err(invalid(&format!("metadata.{key}"), &json!(said), &why));
+            return Err(invalid(&format!("metadata.{key}"), &json!(given), &why));
         }
     }
-    let (said, own) = (text(request, "/metadata/uid"), &*account.object.header.uid);
-    if said.is_empty() || said == own {
+    let (given, own) = (text(request, "/metadata/uid"), &*account.object.header.uid);
+    if given.is_empty() || given == own {
         return Ok(());
     }
     let why = format!(
-        "the UID in the token request ({said}) does not match the UID of the service account ({own})"
+        "the UID in the token request ({given}) does not match the UID of the service account ({own})"
     );
     Err(ApiError::conflict(GROUP, KIND, &call.name, &why))
 }

@@ -100,7 +100,7 @@ impl Counted {
 impl Sample {
     /// From what this device told, after what it said before.
     pub(crate) fn read(
-        told: &[Figures],
+        figures: &[Figures],
         spoke: &ClusterName,
         (asked, time): (Asked, i64),
         before: Option<&Self>,
@@ -108,9 +108,9 @@ impl Sample {
         let window = before.map(|before| asked.at.saturating_duration_since(before.asked.at));
         let unknown = DeviceV1::default();
         let (mut device, mut pods) = (&unknown, BTreeMap::<_, (u64, &PodUseV1)>::new());
-        for one in told {
+        for one in figures {
             match one {
-                Figures::Device(told) => device = told,
+                Figures::Device(own) => device = own,
                 Figures::Pod(pod) if pod.realm.is_root() || pod.realm == *spoke => {
                     let name = (pod.realm.clone(), (&*pod.namespace).into(), (&*pod.name).into());
                     let started = started(pod);
@@ -170,7 +170,7 @@ impl Sample {
 impl PodUse {
     /// After what was known of its containers; of the first answer nobody knows anything.
     fn read(
-        told: &[ContainerUseV1],
+        uses: &[ContainerUseV1],
         window: Option<Duration>,
         before: Option<&[ContainerUse]>,
     ) -> Self {
@@ -178,7 +178,7 @@ impl PodUse {
             let totals = all.iter().map(|one| ((&*one.name, one.started), one.cpu.total));
             totals.collect::<HashMap<_, _>>()
         });
-        let containers = told.iter().map(|one| {
+        let containers = uses.iter().map(|one| {
             let total = |all: &HashMap<_, u64>| {
                 all.get(&(&*one.name, one.started)).copied().unwrap_or_default()
             };

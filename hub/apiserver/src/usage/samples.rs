@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_api::streams::{SpokeStreams, Told};
+use freewheel_hub_api::streams::{SpokeFigures, SpokeStreams};
 use freewheel_hub_objects::clock::Clock;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
@@ -206,9 +206,9 @@ impl Samples {
         }
         // Until there is an answer: whoever asks may go away before.
         known.doubtful = true;
-        let told = timeout(ANSWER_MAX, self.streams.figures(spoke)).await;
+        let answer = timeout(ANSWER_MAX, self.streams.figures(spoke)).await;
         drop(turn);
-        let Told { figures, asked, took } = told.map_err(|_| too_late(spoke))??;
+        let SpokeFigures { figures, asked, took } = answer.map_err(|_| too_late(spoke))??;
         let asked = Asked { at: asked + took / 2, took };
         let when = (asked, self.clock.unix_seconds());
         let sample = Arc::new(Sample::read(&figures, spoke, when, before));

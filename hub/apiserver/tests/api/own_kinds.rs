@@ -64,11 +64,13 @@ fn pi() -> ClusterName {
     ClusterName::try_from("pi-7").unwrap()
 }
 
-/// A hub with the cluster pi-7, and with what empties namespaces and collects what has no owner.
+/// A hub with the clusters pi-7 and pi-8, and with what empties namespaces and collects what has no owner.
 async fn hub() -> (Hub, JoinSet<()>) {
     let hub = Hub::start().await;
     let group = "cluster.open-cluster-management.io/v1";
-    create(&hub.objects, group, "ManagedCluster", json!({"metadata": {"name": "pi-7"}})).await;
+    for name in ["pi-7", "pi-8"] {
+        create(&hub.objects, group, "ManagedCluster", json!({"metadata": {"name": name}})).await;
+    }
     let admin = hub.admin();
     for name in ["default", "attic"] {
         let namespace = json!({"metadata": {"name": name}});
@@ -180,6 +182,38 @@ async fn verbs(admin: &Client) {
     assert_eq!(count("").await, 0);
 }
 
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|one| one["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+/// Lists of all namespaces and in pages, and a status that is put whole.
+async fn collections(admin: &Client) {
+    let attic = WIDGETS.replace("default", "attic");
+    for (path, name) in [(WIDGETS, "a"), (WIDGETS, "b"), (attic.as_str(), "c")] {
+        made(admin, path, &widget(name, 1)).await;
+    }
+    let everywhere = format!("{GROUP}/widgets");
+    assert_eq!(names(&admin.get(&everywhere).await.json()), ["c", "a", "b"]);
+    let page = admin.get(&format!("{everywhere}?limit=2")).await.json();
+    assert_eq!(names(&page), ["c", "a"]);
+    let next = page["metadata"]["continue"].as_str().unwrap();
+    let rest = admin.get(&format!("{everywhere}?limit=2&continue={next}")).await.json();
+    assert_eq!(names(&rest), ["b"]);
+
+    let path = format!("{WIDGETS}/a");
+    let mut ready = admin.get(&path).await.json();
+    ready["status"] = json!({"ready": true});
+    ready["spec"]["size"] = json!(9);
+    let answer = admin.put(&format!("{path}/status"), &ready).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let put = answer.json();
+    assert_eq!((&put["status"]["ready"], &put["spec"]["size"]), (&json!(true), &json!(1)));
+    for path in [WIDGETS, attic.as_str()] {
+        assert_eq!(admin.delete(path).await.code, 200);
+    }
+}
+
 async fn descriptions(admin: &Client) {
     let resources = admin.get(GROUP).await.json();
     let names: Vec<&Value> =
@@ -253,15 +287,18 @@ async fn ends(admin: &Client) {
 async fn a_kind_that_comes_at_run_time_is_a_kind_like_any_other() {
     let (hub, _controllers) = hub().await;
     let admin = hub.admin();
-    let described = ["/apis", "/openapi/v3", "/"];
+    let pi_8 = |path: &str| format!("/clusters/pi-8{path}");
+    let described =
+        ["/apis", "/openapi/v3", "/"].map(|path| [path.to_owned(), pi_8(path)]).concat();
     let mut before = Vec::new();
-    for path in described {
+    for path in &described {
         before.push(admin.get(path).await.text());
     }
     assert_eq!(admin.get(WIDGETS).await.code, 404);
     let kind = hub.objects.kinds().add(&pi(), widgets()).unwrap();
 
     verbs(&admin).await;
+    collections(&admin).await;
     descriptions(&admin).await;
     ends(&admin).await;
 
@@ -275,9 +312,13 @@ async fn a_kind_that_comes_at_run_time_is_a_kind_like_any_other() {
     admin.delete(&format!("{WIDGETS}/seen")).await;
     assert_eq!(watch.brief().await, brief("DELETED"));
 
-    // The root knows nothing of it.
-    assert_eq!(admin.get("/apis/example.com/v1").await.code, 404);
-    assert_eq!(admin.get("/apis/example.com/v1/namespaces/default/widgets").await.code, 404);
+    // The root knows nothing of it, nor does another spoke's cluster.
+    for group in ["/apis/example.com/v1".to_owned(), pi_8("/apis/example.com/v1")] {
+        assert_eq!(admin.get(&group).await.code, 404, "{group}");
+        let widgets = format!("{group}/namespaces/default/widgets");
+        assert_eq!(admin.get(&widgets).await.code, 404, "{widgets}");
+        assert_eq!(admin.post(&widgets, &widget("one", 1)).await.code, 404, "{widgets}");
+    }
     for (path, before) in described.iter().zip(&before) {
         assert_eq!(admin.get(path).await.text(), *before, "{path}");
     }
@@ -312,6 +353,26 @@ fn gadget() -> Value {
     }}})
 }
 
+/// Its fields have owners, as those of any kind.
+async fn applies(admin: &Client, path: &str) {
+    let apply = async |manager: &str, color: &str, force: bool| {
+        let config = json!({"apiVersion": "example.com/v1", "kind": "Gadget",
+            "metadata": {"name": "applied"}, "spec": {"color": color}});
+        let at = format!("{path}/applied?fieldManager={manager}&force={force}");
+        admin.patch(&at, "apply-patch+yaml", &config).await
+    };
+    let made = apply("a", "red", false).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let made = made.json();
+    assert_eq!(made["spec"], json!({"color": "red", "size": 7}));
+    assert_eq!(made["metadata"]["managedFields"][0]["manager"], "a");
+    let taken = apply("b", "blue", false).await;
+    assert_eq!(taken.code, 409, "{}", taken.text());
+    let forced = apply("b", "blue", true).await;
+    assert_eq!(forced.code, 200, "{}", forced.text());
+    assert_eq!(forced.json()["spec"], json!({"color": "blue", "size": 7}));
+}
+
 #[tokio::test]
 async fn a_schema_that_comes_with_a_kind_prunes_defaults_and_explains() {
     let (hub, _controllers) = hub().await;
@@ -331,6 +392,7 @@ async fn a_schema_that_comes_with_a_kind_prunes_defaults_and_explains() {
     let wrong = json!({"spec": {"size": "large"}});
     let answer = admin.patch(&format!("{path}/one"), "merge-patch+json", &wrong).await;
     assert_eq!(answer.code, 422, "{}", answer.text());
+    applies(&admin, &path).await;
 
     let document = admin.get("/clusters/pi-7/openapi/v3/apis/example.com/v1").await.json();
     let schemas = &document["components"]["schemas"];

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeFigures, SpokeStreams};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
@@ -168,7 +168,7 @@ impl SpokeStreams for Echo {
     }
 
     /// A pod of the root and one of its own; a spoke called `away` is.
-    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
+    async fn figures(&self, spoke: &ClusterName) -> Result<SpokeFigures, ApiError> {
         self.figures_asked.lock().unwrap().push(spoke.to_string());
         self.reaches(spoke)?;
         let pod = |realm: &ClusterName| {
@@ -181,7 +181,7 @@ impl SpokeStreams for Echo {
         };
         let device = DeviceV1 { resident: 7, ..DeviceV1::default() };
         let told = vec![Figures::Device(device), pod(&ClusterName::root()), pod(spoke)];
-        Ok(Told::since(tokio::time::Instant::now(), told))
+        Ok(SpokeFigures::since(tokio::time::Instant::now(), told))
     }
 }
 

@@ -139,8 +139,8 @@ impl Walk<'_> {
         let times = most.unwrap_or(least);
         if repeats < times || REPEATS_MAX < least {
             let span = it.op.span;
-            let said = self.text.get(span.start.offset..span.end.offset).unwrap_or_default();
-            return Err(format!("error parsing regexp: invalid repeat count: `{said}`"));
+            let count = self.text.get(span.start.offset..span.end.offset).unwrap_or_default();
+            return Err(format!("error parsing regexp: invalid repeat count: `{count}`"));
         }
         let inner = self.part(&it.ast, repeats / times.max(1))?;
         Ok(inner.times(usize::try_from(times).unwrap_or(usize::MAX).max(1)))

@@ -46,21 +46,21 @@ impl Mistakes {
         let mut more = self.more;
         let mut all: Vec<(usize, String)> = self.first.into_iter().map(place).collect();
         all.sort_by_key(|(start, _)| *start);
-        let mut told = String::new();
+        let mut text = String::new();
         for (start, why) in all {
-            if TOLD_BYTES_MAX <= told.len() {
+            if TOLD_BYTES_MAX <= text.len() {
                 more += 1;
                 continue;
             }
-            if !told.is_empty() {
-                told.push('\n');
+            if !text.is_empty() {
+                text.push('\n');
             }
-            told.push_str(&shown(start, &why, &places.source));
+            text.push_str(&shown(start, &why, &places.source));
         }
         if 0 < more {
-            told.push_str(&format!("\n{more} more errors were truncated"));
+            text.push_str(&format!("\n{more} more errors were truncated"));
         }
-        told
+        text
     }
 }
 
@@ -69,14 +69,14 @@ fn shown(start: usize, why: &str, text: &str) -> String {
     let before = text.get(..start).unwrap_or_default();
     let line = before.matches('\n').count();
     let before = before.rsplit('\n').next().unwrap_or_default();
-    let told = format!("ERROR: <input>:{}:{}: {why}", line + 1, before.chars().count() + 1);
+    let headline = format!("ERROR: <input>:{}:{}: {why}", line + 1, before.chars().count() + 1);
     let whole = text.split('\n').nth(line).unwrap_or_default();
     if LINE_BYTES_MAX < whole.len() {
-        return told;
+        return headline;
     }
     let wide = |letter: char, plain, wide| if letter.is_ascii() { plain } else { wide };
     let dots: String = before.chars().map(|letter| wide(letter, '.', '\u{ff0e}')).collect();
     let at = whole.get(before.len()..).and_then(|rest| rest.chars().next());
     let mark = wide(at.unwrap_or(' '), '^', '\u{ff3e}');
-    format!("{told}\n | {}\n | {dots}{mark}", whole.replace('\t', " "))
+    format!("{headline}\n | {}\n | {dots}{mark}", whole.replace('\t', " "))
 }

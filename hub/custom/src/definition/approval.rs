@@ -33,18 +33,18 @@ pub fn is_protected(group: &str) -> bool {
 #[must_use]
 pub fn approval(definition: &Value) -> Approval {
     let annotations = definition.pointer("/metadata/annotations");
-    let said = annotations.and_then(|all| all.get(ANNOTATION)?.as_str()).unwrap_or_default();
+    let value = annotations.and_then(|all| all.get(ANNOTATION)?.as_str()).unwrap_or_default();
     let host = |(scheme, rest): (&str, &str)| {
         !scheme.is_empty() && !rest.starts_with('/') && !rest.is_empty()
     };
-    if said.is_empty() {
+    if value.is_empty() {
         Approval::Missing
-    } else if said.starts_with("unapproved") {
-        Approval::Bypassed(said.to_owned())
-    } else if said.split_once("://").is_some_and(host) {
-        Approval::Given(said.to_owned())
+    } else if value.starts_with("unapproved") {
+        Approval::Bypassed(value.to_owned())
+    } else if value.split_once("://").is_some_and(host) {
+        Approval::Given(value.to_owned())
     } else {
-        Approval::Invalid(said.to_owned())
+        Approval::Invalid(value.to_owned())
     }
 }
 
@@ -78,12 +78,12 @@ pub(super) fn check(definition: &Value, group: &str) -> Option<FieldError> {
     if !is_protected(group) {
         return None;
     }
-    let said = approval(definition);
-    let (_, _, why) = said.condition();
+    let approved = approval(definition);
+    let (_, _, why) = approved.condition();
     let field = format!("metadata.annotations[{ANNOTATION}]");
-    match said {
+    match approved {
         Approval::Missing => Some(FieldError::required(field, &why)),
-        Approval::Invalid(said) => Some(FieldError::invalid(field, &json!(said), &why)),
+        Approval::Invalid(approved) => Some(FieldError::invalid(field, &json!(approved), &why)),
         Approval::Given(_) | Approval::Bypassed(_) => None,
     }
 }

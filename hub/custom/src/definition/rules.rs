@@ -199,15 +199,15 @@ fn extensions(schema: &Value, at: &Path<'_>, errors: &mut Mistakes<'_>) {
         ("x-kubernetes-map-type", "object", &["atomic", "granular"][..]),
         ("x-kubernetes-list-type", "array", &["atomic", "set", "map"][..]),
     ] {
-        let Some(said) = schema.get(key).and_then(Value::as_str) else { continue };
+        let Some(value) = schema.get(key).and_then(Value::as_str) else { continue };
         let why = format!("must be {wanted} if {key} is specified");
         if is.is_empty() {
             errors.push(FieldError::required(at.field("type"), &why));
         } else if is != wanted {
             errors.push(FieldError::invalid(at.field("type"), &json!(is), &why));
         }
-        if !known.contains(&said) {
-            errors.push(FieldError::not_supported(at.field(key), &json!(said), known));
+        if !known.contains(&value) {
+            errors.push(FieldError::not_supported(at.field(key), &json!(value), known));
         }
     }
     if text(schema, "/x-kubernetes-list-type") != "set" {

@@ -137,8 +137,8 @@ fn meta(schema: &Value, level: Level, at: &Path<'_>, errors: &mut Mistakes<'_>) 
 }
 
 fn says_names_alone(meta: &Value) -> bool {
-    let Value::Object(said) = meta else { return false };
-    let plain = said.keys().all(|key| matches!(&**key, "type" | "default" | "properties"));
+    let Value::Object(members) = meta else { return false };
+    let plain = members.keys().all(|key| matches!(&**key, "type" | "default" | "properties"));
     plain && fields(meta).all(|(key, _)| matches!(&**key, "name" | "generateName"))
 }
 
@@ -183,26 +183,26 @@ fn value_rules(schema: &Value, skip: IntOrString, at: &Path<'_>, errors: &mut Mi
 
 /// What stands under allOf, anyOf, oneOf and not: rules for values and nothing else.
 fn nested(schema: &Value, skip: IntOrString, at: &Path<'_>, errors: &mut Mistakes<'_>) {
-    let Value::Object(said) = schema else { return };
+    let Value::Object(members) = schema else { return };
     if !errors.goes_on() {
         return;
     }
     value_rules(schema, skip, at, errors);
     let plain = IntOrString::default();
-    if let Some(items) = said.get("items") {
+    if let Some(items) = members.get("items") {
         nested(items, plain, &at.field("items"), errors);
     }
     for (key, field) in fields(schema) {
         nested(field, plain, &at.entry("properties", key), errors);
     }
-    forbidden(said, at, errors);
-    if said.get("properties").is_some_and(|all| all.get("metadata").is_some()) {
+    forbidden(members, at, errors);
+    if members.get("properties").is_some_and(|all| all.get("metadata").is_some()) {
         let why = "must not be specified in a nested context";
         errors.push(FieldError::forbidden(at.entry("properties", "metadata"), why));
     }
 }
 
-fn forbidden(said: &Map<String, Value>, at: &Path<'_>, errors: &mut Mistakes<'_>) {
+fn forbidden(members: &Map<String, Value>, at: &Path<'_>, errors: &mut Mistakes<'_>) {
     for (key, what) in [
         ("type", "must be empty to be structural"),
         ("additionalProperties", "must be undefined to be structural"),
@@ -218,7 +218,7 @@ fn forbidden(said: &Map<String, Value>, at: &Path<'_>, errors: &mut Mistakes<'_>
         ("x-kubernetes-map-type", "must be undefined to be structural"),
         ("x-kubernetes-validations", "must be empty to be structural"),
     ] {
-        if said.get(key).is_some_and(|value| *value != Value::Bool(false)) {
+        if members.get(key).is_some_and(|value| *value != Value::Bool(false)) {
             errors.push(FieldError::forbidden(at.field(key), what));
         }
     }

@@ -105,11 +105,11 @@ impl Desired {
     /// `{namespace, name, specHash}`
     #[must_use]
     pub fn to_status(&self) -> Value {
-        let mut told = json!({"name": self.config.name, "specHash": self.hash});
+        let mut reference = json!({"name": self.config.name, "specHash": self.hash});
         if !self.config.namespace.is_empty() {
-            told["namespace"] = json!(self.config.namespace);
+            reference["namespace"] = json!(self.config.namespace);
         }
-        told
+        reference
     }
 
     /// A reference to it that says nothing else.

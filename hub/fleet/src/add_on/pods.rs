@@ -147,12 +147,12 @@ fn registered(template: &Value, add_on: &str) -> (Vec<Value>, Vec<Value>) {
 fn proxy(config: &Value) -> Vec<Value> {
     let known =
         [("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY")];
-    let said = known.iter().filter(|(field, _)| !text(config, field).is_empty());
+    let given = known.iter().filter(|(field, _)| !text(config, field).is_empty());
     let both = |(field, name): &(&str, &str)| {
         let value = text(config, field);
         [(*name).to_owned(), name.to_lowercase()].map(|name| json!({"name": name, "value": value}))
     };
-    said.flat_map(both).collect()
+    given.flat_map(both).collect()
 }
 
 fn mirrors(setting: &Setting<'_>) -> Result<Vec<(String, String)>, NotRendered> {

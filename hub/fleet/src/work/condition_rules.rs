@@ -54,13 +54,13 @@ pub type Subject<'a> = (Arc<Value>, &'a [ConditionRule]);
 pub fn evaluate<'a>(all: &[Subject<'a>]) -> Result<Vec<Vec<RuleOutcome>>, String> {
     let work = || {
         let mut bench = Bench { left: UNITS_MAX, read: HashMap::new() };
-        let mut said = Vec::with_capacity(all.len());
+        let mut outcomes = Vec::with_capacity(all.len());
         for (object, rules) in all {
             let rules: &'a [ConditionRule] = rules;
             let of_it = rules.iter().filter_map(|rule| bench.of_rule(object, rule));
-            said.push(of_it.collect());
+            outcomes.push(of_it.collect());
         }
-        said
+        outcomes
     };
     let mut rules = all.iter().flat_map(|(object, rules)| rules.iter().map(move |it| (object, it)));
     if rules.any(|(object, rule)| rule.kind != KNOWN || known(object, &rule.condition).is_some()) {
@@ -79,7 +79,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn of_rule(&mut self, object: &Arc<Value>, rule: &'a ConditionRule) -> Option<RuleOutcome> {
-        let said = |holds, reason, message| RuleOutcome {
+        let rule_outcome = |holds, reason, message| RuleOutcome {
             kind: rule.condition.clone(),
             holds,
             reason,
@@ -93,7 +93,7 @@ impl<'a> Bench<'a> {
         };
         let holds = match outcome {
             Ok(holds) => holds,
-            Err(why) => return Some(said(false, EXPRESSION_ERROR, why)),
+            Err(why) => return Some(rule_outcome(false, EXPRESSION_ERROR, why)),
         };
         let message = match (&*rule.message_expression, known) {
             ("", known) => known.map(|known| known.message),
@@ -106,7 +106,7 @@ impl<'a> Bench<'a> {
             (own, _) => own.to_owned(),
         };
         let made = made.map(|made| made.unwrap_or_else(|why| why)).filter(|text| !text.is_empty());
-        Some(said(holds, EVALUATED, made.unwrap_or_else(default)))
+        Some(rule_outcome(holds, EVALUATED, made.unwrap_or_else(default)))
     }
 
     fn by_expressions(

@@ -111,7 +111,7 @@ fn take(
         [one] => (*one).clone(),
         several => several.iter().map(|one| (*one).clone()).collect(),
     };
-    let told = match &value {
+    let field_value = match &value {
         Value::String(text) => json!({"type": "String", "string": text}),
         Value::Bool(flag) => json!({"type": "Boolean", "boolean": flag}),
         Value::Number(number) if number.is_i64() => json!({"type": "Integer", "integer": number}),
@@ -126,7 +126,7 @@ fn take(
             json!({"type": "JsonRaw", "jsonRaw": raw})
         }
     };
-    found.push(json!({"name": name, "fieldValue": told}));
+    found.push(json!({"name": name, "fieldValue": field_value}));
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use freewheel_link::stop_looks::StopLooks;
+use freewheel_link::stop_poll::StopPoll;
 use freewheel_link::transport::{SendHalf, Stream};
 use futures::poll;
 use parking_lot::Mutex;
@@ -68,7 +68,7 @@ impl End {
 
     /// Resolves when it takes no more, and that is not heard by reading what it says.
     async fn gone(&self) {
-        let mut looks = StopLooks::default();
+        let mut looks = StopPoll::default();
         poll_fn(|cx| match self.is_unread.load(Relaxed) {
             true => looks.poll(cx, |cx| self.send.lock().is_stopped(cx)),
             false => Poll::Pending,

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use freewheel_hub_api::streams::Told;
+use freewheel_hub_api::streams::SpokeFigures;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_link::figures::Figures;
 use freewheel_link::frame::{FrameError, FrameReader};
@@ -29,27 +29,34 @@ use super::open::{ANSWER_TIMEOUT, Able, able, api_error, open_on};
 use crate::inner::Inner;
 
 /// What a spoke counts.
-pub(super) async fn ask(inner: &Arc<Inner>, spoke: &ClusterName) -> Result<Told, ApiError> {
+pub(super) async fn fetch(
+    inner: &Arc<Inner>,
+    spoke: &ClusterName,
+) -> Result<SpokeFigures, ApiError> {
     let able = able(&inner.links, spoke, Open::Figures.ability());
     let able = able.map_err(|refusal| api_error(&refusal))?;
-    let telling = {
-        let mut telling = able.telling.lock();
-        let same = telling.as_ref().and_then(WeakShared::upgrade);
+    let request = {
+        let mut request = able.figures_request.lock();
+        let same = request.as_ref().and_then(WeakShared::upgrade);
         match same.filter(|same| same.peek().is_none()) {
             Some(same) => same,
             None => {
-                let asked = asked(inner.clone(), able.clone(), spoke.clone()).boxed().shared();
-                *telling = asked.downgrade();
+                let asked = fetch_once(inner.clone(), able.clone(), spoke.clone()).boxed().shared();
+                *request = asked.downgrade();
                 // Whoever comes after who asked waits for this one's end. It has one: both of its steps have a limit.
                 tokio::spawn(asked.clone());
                 asked
             }
         }
     };
-    telling.await
+    request.await
 }
 
-async fn asked(inner: Arc<Inner>, able: Able, spoke: ClusterName) -> Result<Told, ApiError> {
+async fn fetch_once(
+    inner: Arc<Inner>,
+    able: Able,
+    spoke: ClusterName,
+) -> Result<SpokeFigures, ApiError> {
     let began = Instant::now();
     let link = (&*able.transport, &able.opened);
     let opened = open_on(link, &spoke, &Open::Figures, Use::Figures, Priority::Logs).await;
@@ -62,9 +69,9 @@ async fn read(
     stream: Stream,
     spoke: &ClusterName,
     began: Instant,
-) -> Result<Told, ApiError> {
-    match timeout(ANSWER_TIMEOUT, told(skipped, stream)).await {
-        Ok(Ok(all)) => Ok(Told::since(began, all)),
+) -> Result<SpokeFigures, ApiError> {
+    match timeout(ANSWER_TIMEOUT, read_all(skipped, stream)).await {
+        Ok(Ok(all)) => Ok(SpokeFigures::since(began, all)),
         Ok(Err(why)) => {
             let text = format!("the spoke {spoke} did not tell all of its figures: {why}");
             Err(ApiError::new(503, "ServiceUnavailable", text))
@@ -88,7 +95,7 @@ enum NotWhole {
 }
 
 /// All figures that come.
-async fn told(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
+async fn read_all(skipped: &AtomicU64, stream: Stream) -> Result<Vec<Figures>, NotWhole> {
     let (mut all, mut members) = (Vec::new(), 0);
     // With the byte that is too many, what is cut off between two messages is told from an end.
     let mut bytes = stream.recv.take(limits::FIGURES_BYTES_MAX as u64 + 1);

@@ -12,7 +12,7 @@ use freewheel_link::stream_budget::{Budget, TOO_MANY_REASON, Use};
 use freewheel_link::transport::{Priority, Stream, Transport};
 use tokio::time::timeout;
 
-use crate::links::{Links, Telling};
+use crate::links::{FiguresRequest, Links};
 
 /// When to ask again for what has no place now: most streams are short, and kube-apiserver says the same.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -25,7 +25,7 @@ pub(super) struct Able {
     pub(super) transport: Arc<dyn Transport>,
     /// Places of the streams that are opened on it.
     pub(super) opened: Arc<Budget>,
-    pub(super) telling: Telling,
+    pub(super) figures_request: FiguresRequest,
 }
 
 fn offline(spoke: &ClusterName) -> RefusalV1 {
@@ -42,7 +42,7 @@ pub(super) fn able(links: &Links, spoke: &ClusterName, needs: u64) -> Result<Abl
         return Err(RefusalV1::new("ServiceUnavailable", text));
     }
     let (transport, opened) = (link.transport.clone(), link.opened.clone());
-    Ok(Able { transport, opened, telling: link.telling.clone() })
+    Ok(Able { transport, opened, figures_request: link.figures_request.clone() })
 }
 
 /// Opens a stream to a spoke and waits for its answer.

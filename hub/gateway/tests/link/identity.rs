@@ -220,7 +220,7 @@ async fn whatever_a_device_asks_for_its_certificate_is_a_spokes() {
     let csr = wish.serialize_request(&key).unwrap().der().to_vec();
     let request = JoinRequestV1 { csr, ..Device::new().ask("pi-7", TOKEN) };
     let link = hub.connect(ALPN_JOIN, None);
-    let given = join::ask(&*link, &request, |_| {}).await.unwrap().certificate;
+    let given = join::submit(&*link, &request, |_| {}).await.unwrap().certificate;
 
     let (_, given) = X509Certificate::from_der(&given).unwrap();
     let subject = given.subject().to_string();
@@ -242,7 +242,7 @@ async fn what_the_owner_has_taken_back_no_token_gives_again() {
     let request = device.ask("pi-7", TOKEN);
     let (told, mut waits) = tokio::sync::mpsc::channel(4);
     let asking = tokio::spawn(async move {
-        join::ask(&*link, &request, |text| drop(told.try_send(text.to_owned()))).await
+        join::submit(&*link, &request, |text| drop(told.try_send(text.to_owned()))).await
     });
     assert!(waits.recv().await.unwrap().contains("hub accept pi-7"));
     assert_eq!(hub.get(CLUSTERS, "", "pi-7").await["spec"]["hubAcceptsClient"], false);
@@ -257,7 +257,7 @@ async fn a_device_gives_itself_no_label_that_others_decide_by() {
     let mut request = device.ask("pi-7", TOKEN);
     request.labels = vec![("node-role.kubernetes.io/control-plane".into(), "true".into())];
     let link = hub.connect(ALPN_JOIN, None);
-    refused(join::ask(&*link, &request, |_| {}).await, JoinRefusal::Labels, "--labels");
+    refused(join::submit(&*link, &request, |_| {}).await, JoinRefusal::Labels, "--labels");
     assert!(hub.objects.get(&place(CLUSTERS, "", "pi-7")).is_err(), "nothing is written");
     let identity = hub.join(&device, "pi-7", TOKEN).await.unwrap().certificate;
     let link = session(&hub, &identity);

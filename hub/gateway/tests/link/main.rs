@@ -81,7 +81,7 @@ async fn bad_names_and_requests_are_refused() {
     let mut forged = device.ask("pi-7", TOKEN);
     let last = forged.csr.len() - 1;
     forged.csr[last] ^= 1;
-    refused(join::ask(&*link, &forged, |_| {}).await, JoinRefusal::Request, "signing request");
+    refused(join::submit(&*link, &forged, |_| {}).await, JoinRefusal::Request, "signing request");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name() {
     let request = device.ask("pi-7", TOKEN);
     let (told, mut waits) = tokio::sync::mpsc::channel(4);
     let asking = tokio::spawn(async move {
-        join::ask(&*link, &request, |text| drop(told.try_send(text.to_owned()))).await
+        join::submit(&*link, &request, |text| drop(told.try_send(text.to_owned()))).await
     });
     let text = waits.recv().await.unwrap();
     assert!(text.contains("hub accept pi-7"), "{text}");
@@ -175,7 +175,7 @@ async fn a_denied_device_is_told_so() {
     let hub = Hub::new(false).await;
     let link = hub.connect(ALPN_JOIN, None);
     let request = Device::new().ask("pi-7", TOKEN);
-    let asking = tokio::spawn(async move { join::ask(&*link, &request, |_| {}).await });
+    let asking = tokio::spawn(async move { join::submit(&*link, &request, |_| {}).await });
     eventually("a request", || !hub.requests().is_empty()).await;
     hub.decide(&hub.requests()[0], "Denied").await;
     refused(asking.await.unwrap(), JoinRefusal::Denied, "denied");
@@ -440,7 +440,7 @@ async fn over_quic_a_device_joins_once_the_pinned_ca_is_right() {
     let hash = tls::key_hash(&hub.ca).unwrap();
     let link = dial(tls::join_client(hash, time()).unwrap()).connect().await.unwrap();
     let device = Device::new();
-    let accepted = join::ask(&link, &device.ask("pi-7", TOKEN), |_| {}).await.unwrap();
+    let accepted = join::submit(&link, &device.ask("pi-7", TOKEN), |_| {}).await.unwrap();
 
     let own = device.credentials(&accepted.certificate);
     let ca = CertificateDer::from(accepted.ca);

@@ -18,7 +18,7 @@ async fn a_device_whose_request_has_expired_comes_back_with_a_new_one() {
     let device = Device::new();
     let link = hub.connect(ALPN_JOIN, None);
     let request = device.ask("pi-7", TOKEN);
-    let asking = tokio::spawn(async move { join::ask(&*link, &request, |_| {}).await });
+    let asking = tokio::spawn(async move { join::submit(&*link, &request, |_| {}).await });
     eventually("a request", || !hub.requests().is_empty()).await;
     let csr = hub.requests().remove(0);
     delete(&hub, &csr).await;
@@ -27,7 +27,7 @@ async fn a_device_whose_request_has_expired_comes_back_with_a_new_one() {
 
     let link = hub.connect(ALPN_JOIN, None);
     let request = device.ask("pi-7", TOKEN);
-    let again = tokio::spawn(async move { join::ask(&*link, &request, |_| {}).await });
+    let again = tokio::spawn(async move { join::submit(&*link, &request, |_| {}).await });
     eventually("a new request", || !hub.requests().is_empty()).await;
     hub.accept("pi-7", true).await;
     hub.decide(&csr, "Approved").await;
@@ -103,7 +103,7 @@ async fn what_somebody_else_asks_for_is_no_device_s() {
     }
     hub.accept("pi-7", true).await;
     let link = hub.connect(ALPN_JOIN, None);
-    let asking = tokio::spawn(async move { join::ask(&*link, &request, |_| {}).await });
+    let asking = tokio::spawn(async move { join::submit(&*link, &request, |_| {}).await });
     eventually("a request of its own", || !hub.requests().is_empty()).await;
     hub.decide(&csr, "Approved").await;
     asking.await.unwrap().unwrap();

@@ -299,7 +299,7 @@ impl Hub {
         token: &str,
     ) -> Result<join::AcceptedV1, JoinError> {
         let link = self.connect(ALPN_JOIN, None);
-        join::ask(&*link, &device.ask(name, token), |_| {}).await
+        join::submit(&*link, &device.ask(name, token), |_| {}).await
     }
 
     /// A spoke that has joined and is greeted.

@@ -36,7 +36,8 @@ fn asks(hub: &Hub, device: &Device, name: &str, token: &str) -> mpsc::UnboundedR
     let (link, request) = (hub.connect(ALPN_JOIN, None), device.ask(name, token));
     tokio::spawn(async move {
         let told = tell.clone();
-        let ended = join::ask(&*link, &request, move |text| drop(told.send(text.to_owned()))).await;
+        let ended =
+            join::submit(&*link, &request, move |text| drop(told.send(text.to_owned()))).await;
         drop(tell.send(format!("{ended:?}")));
     });
     told
@@ -176,7 +177,7 @@ async fn who_does_not_take_the_answer_is_not_kept() {
             gateway.serve_link(Arc::new(Unread(far)), Some(ALPN_JOIN), &stop).await;
         });
         let request = Device::new().ask(name, TOKEN);
-        let asks = join::ask(&*near, &request, |_| {});
+        let asks = join::submit(&*near, &request, |_| {});
         let kept = tokio::time::timeout(Duration::from_secs(60), async {
             tokio::join!(asks, serving).1.unwrap();
         });

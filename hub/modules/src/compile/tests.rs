@@ -300,7 +300,7 @@ async fn a_child_that_finds_no_thread_is_no_word_about_its_module() {
 
 #[tokio::test]
 async fn a_child_that_talks_without_end_is_heard_to_a_bound() {
-    let said = hear(Some(tokio::io::repeat(b'x').take(100 << 20))).await.unwrap();
+    let said = read_output(Some(tokio::io::repeat(b'x').take(100 << 20))).await.unwrap();
     assert_eq!(said.len() as u64, CHILD_OUTPUT_BYTES_MAX);
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), b"c");

@@ -16,11 +16,12 @@ use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 use tracing::{info, warn};
 
-use super::{COMPILE_RETRY_AFTER, Inner, Modules};
+use super::{COMPILE_RETRY_AFTER, Modules};
 use crate::compile::{self, CompileError, Made};
 use crate::compile_queue::{Job, WorkerLane};
 use crate::compiled::Compiled;
 use crate::durable::is_full;
+use crate::state::Inner;
 
 impl Modules {
     pub(super) async fn compile_one_after_another(&self, lane: WorkerLane) {

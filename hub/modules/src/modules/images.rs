@@ -6,9 +6,10 @@ use freewheel_link::digest::Digest;
 use freewheel_link::profile::Profile;
 use tokio::sync::watch;
 
-use super::{Inner, Modules};
+use super::Modules;
 use crate::compile::CompileError;
 use crate::reference::Reference;
+use crate::state::Inner;
 
 /// Profiles that are compiled for at a push; more would let strangers fill the disk.
 const MAX_PROFILES: usize = 64;

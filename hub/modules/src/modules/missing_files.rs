@@ -15,7 +15,7 @@ use crate::tags::TagTable;
 const FILES_NAMED_MAX: usize = 20;
 
 /// Says what is lost.
-pub(super) fn tell(book: &TagTable, blobs: &Blobs) {
+pub(super) fn report(book: &TagTable, blobs: &Blobs) {
     let lost = find(book, blobs);
     for path in lost.iter().take(FILES_NAMED_MAX) {
         error!(

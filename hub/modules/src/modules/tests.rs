@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::compile::COMPILER_BUILD;
+use crate::compile::{COMPILER_BUILD, Made};
 use crate::registry::tests::{call, module, push};
 
 struct Bench {

@@ -19,14 +19,15 @@ impl Modules {
             return Err(refuse(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", text));
         };
         self.prioritize(&component);
-        let told: Vec<Value> = self.progress(&component).into_iter().map(tell).collect();
-        let mut response = answer(StatusCode::OK, json!({"profiles": told}).to_string().into());
+        let profiles: Vec<Value> =
+            self.progress(&component).into_iter().map(progress_json).collect();
+        let mut response = answer(StatusCode::OK, json!({"profiles": profiles}).to_string().into());
         set(&mut response, header::CONTENT_TYPE, "application/json");
         Ok(response)
     }
 }
 
-fn tell((profile, progress): (Profile, Progress)) -> Value {
+fn progress_json((profile, progress): (Profile, Progress)) -> Value {
     let (state, why) = match progress {
         Progress::Waiting => ("waiting", None),
         Progress::Compiling => ("compiling", None),

@@ -20,8 +20,9 @@ use super::{
 };
 use crate::inspect::{Entry, NotAModule, inspect};
 use crate::manifest::{BadManifest, ImageManifest, MANIFEST_BYTES_MAX, is_tag_of_another};
-use crate::modules::{Inner, Modules};
+use crate::modules::Modules;
 use crate::reference::{Reference, is_tag};
+use crate::state::Inner;
 use crate::tags::{Manifest, Module};
 
 /// What a manifest is when its pusher does not say.

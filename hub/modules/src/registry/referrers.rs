@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::refusal::{Refusal, refuse};
 use super::{RegistryBody, answer, parameter, set};
 use crate::manifest::{ImageManifest, MANIFEST_BYTES_MAX};
-use crate::modules::{Inner, Modules};
+use crate::modules::Modules;
+use crate::state::Inner;
 use crate::tags::Manifest;
 
 /// Manifests that one request reads, whether or not it asks for them.

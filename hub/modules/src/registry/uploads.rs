@@ -11,7 +11,8 @@ use http_body_util::BodyExt as _;
 use super::range::start_of_piece;
 use super::refusal::{Refusal, refuse};
 use super::{READ_CHUNK_BYTES, RegistryBody, Upload, answer, created, parameter, set, text_of};
-use crate::modules::{Inner, Modules};
+use crate::modules::Modules;
+use crate::state::Inner;
 use crate::uploads::Writing;
 
 /// A body of which nothing comes for so long is given up: its upload would be in hand for ever.

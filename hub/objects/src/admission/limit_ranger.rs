@@ -72,13 +72,15 @@ fn limits<'a>(range: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value
 }
 
 fn amounts(limit: &Value, list: &str) -> Amounts {
-    let said = limit.get(list).and_then(Value::as_object).into_iter().flatten();
-    said.filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?))).collect()
+    let amounts = limit.get(list).and_then(Value::as_object).into_iter().flatten();
+    amounts
+        .filter_map(|(name, amount)| Some((name.clone(), amount.as_str()?.parse().ok()?)))
+        .collect()
 }
 
 /// What its containers do not say is said for them, and that it was.
 fn fill_in(pod: &mut Value, range: &Value) {
-    let mut said = Vec::new();
+    let mut changes = Vec::new();
     for (list, called) in CONTAINERS {
         let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
@@ -90,15 +92,15 @@ fn fill_in(pod: &mut Value, range: &Value) {
                     .flat_map(|limit| give(container, limit, from, to))
                     .collect::<Vec<_>>();
                 if !set.is_empty() {
-                    said.push(format!("{} {what} for {called} {own}", set.join(", ")));
+                    changes.push(format!("{} {what} for {called} {own}", set.join(", ")));
                 }
             }
         }
     }
-    if said.is_empty() {
+    if changes.is_empty() {
         return;
     }
-    let text = format!("LimitRanger plugin set: {}", said.join("; "));
+    let text = format!("LimitRanger plugin set: {}", changes.join("; "));
     if pod["metadata"].get("annotations").is_none() {
         pod["metadata"]["annotations"] = json!({});
     }
@@ -161,8 +163,8 @@ fn check(limit: &Value, of: &str, requests: &Amounts, limits: &Amounts) -> Vec<S
             (_, None) => Some(format!("{start}, but no limit is specified or limit is 0")),
             (Some(request), Some(limit)) => {
                 let ratio = ratio(limit, request);
-                let told = format!("{start}, but provided ratio is {ratio:.6}");
-                (ratio_max(most) < ratio).then_some(told)
+                let text = format!("{start}, but provided ratio is {ratio:.6}");
+                (ratio_max(most) < ratio).then_some(text)
             }
         });
     }

@@ -123,13 +123,13 @@ fn tell_errors(review: &Review<'_>, errors: &[FieldError]) {
     if errors.is_empty() {
         return;
     }
-    let said: Vec<String> =
+    let mistakes: Vec<String> =
         errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
-    let said = match said.as_slice() {
+    let mistakes = match mistakes.as_slice() {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     };
-    review.annotate(format!("{PREFIX}error"), format!("Failed to parse policy: {said}"));
+    review.annotate(format!("{PREFIX}error"), format!("Failed to parse policy: {mistakes}"));
 }
 
 fn would_violate(standard: Standard, pod: &Value) -> Option<String> {
@@ -138,14 +138,14 @@ fn would_violate(standard: Standard, pod: &Value) -> Option<String> {
 }
 
 fn tell_audit(review: &Review<'_>, standard: Standard, pod: &Value) {
-    if let Some(told) = would_violate(standard, pod) {
-        review.annotate(format!("{PREFIX}audit-violations"), told);
+    if let Some(violations) = would_violate(standard, pod) {
+        review.annotate(format!("{PREFIX}audit-violations"), violations);
     }
 }
 
 fn warn(review: &Review<'_>, standard: Standard, pod: &Value) {
-    if let Some(told) = would_violate(standard, pod) {
-        review.warn(told);
+    if let Some(violations) = would_violate(standard, pod) {
+        review.warn(violations);
     }
 }
 
@@ -162,8 +162,8 @@ fn check_namespace(review: &Review<'_>, namespace: &Value) -> Result<(), Refusal
 }
 
 fn labels(object: &Value) -> BTreeMap<String, String> {
-    let said = object["metadata"]["labels"].as_object().into_iter().flatten();
-    said.map(|(key, value)| (key.clone(), text(value).to_owned())).collect()
+    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    labels.map(|(key, value)| (key.clone(), text(value).to_owned())).collect()
 }
 
 /// Which pods of the namespace do not keep to what it is to enforce: by what is wrong with them, the first of each and how

@@ -43,13 +43,13 @@ impl Plugin for RuntimeClass {
 
     async fn validate(&self, review: &Review<'_>, pod: &Value) -> Result<Claims, Refusal> {
         let class = class_of(review, pod)?.unwrap_or_default();
-        let said = pod.pointer("/spec/overhead").and_then(Value::as_object);
-        let said = said.filter(|said| !said.is_empty());
+        let asked = pod.pointer("/spec/overhead").and_then(Value::as_object);
+        let asked = asked.filter(|asked| !asked.is_empty());
         let wrong = match overhead(&class) {
-            Some(own) if !same(said, own) => {
+            Some(own) if !same(asked, own) => {
                 Some("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
             }
-            None if said.is_some() => Some(
+            None if asked.is_some() => Some(
                 "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
             ),
             Some(_) | None => None,
@@ -88,8 +88,8 @@ fn same(left: Option<&Map<String, Value>>, right: Option<&Map<String, Value>>) -
 
 fn set_overhead(pod: &mut Value, class: &Value) -> Result<(), String> {
     let Some(own) = overhead(class) else { return Ok(()) };
-    let said = pod.pointer("/spec/overhead").and_then(Value::as_object);
-    if said.is_some_and(|said| !said.is_empty() && !same(Some(said), own)) {
+    let asked = pod.pointer("/spec/overhead").and_then(Value::as_object);
+    if asked.is_some_and(|asked| !asked.is_empty() && !same(Some(asked), own)) {
         let text = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
         return Err(text.to_owned());
     }

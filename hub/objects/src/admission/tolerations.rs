@@ -37,13 +37,13 @@ fn tolerate(pod: &mut Value) {
     let mut tolerations = list.cloned().unwrap_or_default();
     for key in [NOT_READY, UNREACHABLE] {
         let condition = |toleration: &Value, field: &str, text: &str| {
-            let said = toleration.get(field).and_then(Value::as_str).unwrap_or_default();
-            said.is_empty() || said == text
+            let value = toleration.get(field).and_then(Value::as_str).unwrap_or_default();
+            value.is_empty() || value == text
         };
-        let told = tolerations
+        let tolerated = tolerations
             .iter()
             .any(|t| condition(t, "key", key) && condition(t, "effect", "NoExecute"));
-        if !told {
+        if !tolerated {
             tolerations.push(json!({
                 "key": key, "operator": "Exists", "effect": "NoExecute",
                 "tolerationSeconds": TOLERATED_SECONDS,

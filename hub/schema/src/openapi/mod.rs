@@ -96,16 +96,16 @@ impl<'a> Of<'a> {
     where
         'a: 'b,
     {
-        let mut said: Vec<String> = title.iter().map(|&part| part.to_owned()).collect();
-        said.push(self.shared.hash.clone());
+        let mut parts: Vec<String> = title.iter().map(|&part| part.to_owned()).collect();
+        parts.push(self.shared.hash.clone());
         for kind in kinds {
             let named = [kind.api_version(), kind.plural(), kind.origin()];
-            said.extend(named.map(str::to_owned));
+            parts.extend(named.map(str::to_owned));
             if kind.origin().is_empty() {
-                said.push(format!("{:?}", kind.id()));
+                parts.push(format!("{:?}", kind.id()));
             }
         }
-        hash_of(said.iter().map(String::as_bytes))
+        hash_of(parts.iter().map(String::as_bytes))
     }
 
     fn v3_hash(&self, path: &str, own: &[&'a Kind]) -> String {

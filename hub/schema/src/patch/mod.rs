@@ -32,10 +32,10 @@ use crate::types::{Typed, parse_json};
 pub const MAX_OPERATIONS: usize = 10_000;
 
 /// How many unknown fields of operations are named.
-const MAX_STRICT: usize = 100;
+const UNKNOWN_FIELDS_MAX: usize = 100;
 
 /// How many bytes the copies of one JSON patch may add: as much as a request may hold.
-const MAX_COPIED: usize = 3 << 20;
+const COPIED_BYTES_MAX: usize = 3 << 20;
 
 /// Applies a JSON patch (`application/json-patch+json`).
 ///
@@ -86,7 +86,7 @@ pub fn operations_on(document: &Value, operations: Value) -> Result<Value, NotPa
     for operation in operations {
         if let PatchOperation::Copy(copy) = &operation {
             copied += copy.from.resolve(&out).map_or(0, size);
-            if MAX_COPIED < copied {
+            if COPIED_BYTES_MAX < copied {
                 return Err(rejected().into());
             }
         }
@@ -117,7 +117,7 @@ pub fn strict(patch: &[u8], is_json: bool) -> Result<Vec<String>, ApiError> {
         let unknown = keys.filter(|key| !FIELDS.contains(&key.as_str()));
         unknown.map(move |key| format!("{prefix}unknown field \"[{i}].{key}\"")).collect::<Vec<_>>()
     });
-    Ok(unknown.take(MAX_STRICT).chain(twice).collect())
+    Ok(unknown.take(UNKNOWN_FIELDS_MAX).chain(twice).collect())
 }
 
 /// Applies a merge patch (`application/merge-patch+json`).

@@ -5,13 +5,13 @@ use std::str::FromStr;
 use super::{BINARY, BINARY_CAP, CAP, DECIMAL, Format, NANO, NotAQuantity, Quantity};
 
 /// Longest text that is read.
-const MAX_TEXT: usize = 256;
+const TEXT_BYTES_MAX: usize = 256;
 
 impl FromStr for Quantity {
     type Err = NotAQuantity;
 
     fn from_str(text: &str) -> Result<Self, NotAQuantity> {
-        if text.is_empty() || text.len() > MAX_TEXT || !text.is_ascii() {
+        if text.is_empty() || text.len() > TEXT_BYTES_MAX || !text.is_ascii() {
             return Err(NotAQuantity::Shape);
         }
         let negative = text.starts_with('-');

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MAX_REQUIREMENTS, MAX_TEXT};
+use super::{REQUIREMENTS_MAX, TEXT_BYTES_MAX};
 use crate::error::ApiError;
 use crate::kind::Kind;
 
@@ -49,7 +49,7 @@ impl FieldSelector {
     /// # Errors
     /// 400 when the text is no selector.
     pub fn read(text: &str) -> Result<Self, ApiError> {
-        if text.len() > MAX_TEXT {
+        if text.len() > TEXT_BYTES_MAX {
             return Err(ApiError::bad_request("fieldSelector is too long"));
         }
         let mut terms = Vec::new();
@@ -57,7 +57,7 @@ impl FieldSelector {
             if part.is_empty() {
                 continue;
             }
-            if terms.len() == MAX_REQUIREMENTS {
+            if terms.len() == REQUIREMENTS_MAX {
                 return Err(ApiError::bad_request("fieldSelector has too many terms"));
             }
             let (field, equal, value) = split_term(part).ok_or_else(|| {

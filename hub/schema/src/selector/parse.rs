@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::lexer::{Lexer, Token};
 use super::requirement::{Operator, Requirement};
-use super::{MAX_REQUIREMENTS, MAX_TEXT, MAX_VALUES};
+use super::{REQUIREMENTS_MAX, TEXT_BYTES_MAX, VALUES_MAX};
 use crate::error::ApiError;
 use crate::name;
 
 /// All requirements of the text; none of an empty one.
 pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, ApiError> {
-    if text.len() > MAX_TEXT {
+    if text.len() > TEXT_BYTES_MAX {
         return Err(ApiError::bad_request("labelSelector is too long"));
     }
     let mut lexer = Lexer::new(text);
@@ -26,12 +26,12 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, ApiError> {
         }
     }
     loop {
-        if requirements.len() == MAX_REQUIREMENTS {
+        if requirements.len() == REQUIREMENTS_MAX {
             return Err(ApiError::bad_request("labelSelector has too many requirements"));
         }
         let next = requirement(&mut lexer)?;
         values += next.operator.values();
-        if MAX_VALUES < values {
+        if VALUES_MAX < values {
             return Err(ApiError::bad_request("labelSelector has too many values"));
         }
         requirements.push(next);

@@ -10,7 +10,7 @@ use crate::duration::GoDuration;
 use crate::error::ApiError;
 
 /// How many unknown fields are named; more only make the answer unreadable.
-const MAX_UNKNOWN: usize = 100;
+const UNKNOWN_FIELDS_MAX: usize = 100;
 
 /// What canonicalisation took out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub fn canonicalise<'a>(
     }
     if let Some(form) = form {
         walk.unknown.extend(form.prune(value).map_err(ApiError::bad_request)?);
-        walk.unknown.truncate(MAX_UNKNOWN);
+        walk.unknown.truncate(UNKNOWN_FIELDS_MAX);
     }
     Ok(Unknown { unknown: walk.unknown })
 }
@@ -126,7 +126,7 @@ impl Walk {
                 if one.open {
                     continue;
                 }
-                if self.unknown.len() < MAX_UNKNOWN {
+                if self.unknown.len() < UNKNOWN_FIELDS_MAX {
                     self.unknown.push(here.strict());
                 }
                 gone.push(key.clone());

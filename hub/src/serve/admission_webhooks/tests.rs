@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeStreams, Told};
+use freewheel_hub_api::streams::{ByteStream, ExecOptions, LogOptions, SpokeFigures, SpokeStreams};
 use freewheel_hub_apiserver::{Access, AccessOptions};
 use freewheel_hub_objects::{ObjectRef, Objects, Person, WriteOptions, stored_value};
 use freewheel_hub_pki::Pki;
@@ -129,7 +129,7 @@ impl SpokeStreams for Device {
         Ok(())
     }
 
-    async fn figures(&self, _: &ClusterName) -> Result<Told, ApiError> {
+    async fn figures(&self, _: &ClusterName) -> Result<SpokeFigures, ApiError> {
         Err(ApiError::internal("there are no figures"))
     }
 }

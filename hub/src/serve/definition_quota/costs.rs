@@ -7,10 +7,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_schema::object::Resource;
-use freewheel_hub_store::{Event, Scope, Store, Stored, Watch};
+use freewheel_hub_store::{Event, Reflected, Reflector, Scope, Store, Stored};
 use freewheel_link::names::ClusterName;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -43,7 +42,6 @@ pub(super) fn cost(definition: &[u8]) -> u64 {
 
 /// The costs of all definitions in a store.
 pub(super) struct DefinitionCosts {
-    store: Arc<dyn Store>,
     counted: Arc<Mutex<Counted>>,
 }
 
@@ -56,8 +54,10 @@ pub(super) struct Around {
 
 impl DefinitionCosts {
     pub(super) fn over(store: Arc<dyn Store>) -> Self {
-        let counted = Arc::new(Mutex::new(Counted::of(&*store)));
-        Self { store, counted }
+        let mut counted =
+            Counted { reflector: Reflector::new(store, vec![all()]), each: HashMap::new() };
+        counted.catch_up();
+        Self { counted: Arc::new(Mutex::new(counted)) }
     }
 
     /// With everything that was stored before.
@@ -66,39 +66,36 @@ impl DefinitionCosts {
     /// When the runtime ends.
     pub(super) async fn around(&self, cluster: &ClusterName) -> Result<Around, JoinError> {
         let mut counted = self.counted.clone().lock_owned().await;
-        let (store, cluster) = (self.store.clone(), cluster.clone());
+        let cluster = cluster.clone();
         // When nobody has asked for long, all are read again: on no thread that serves others.
         spawn_blocking(move || {
-            counted.catch_up(&*store);
+            counted.catch_up();
             counted.around(&cluster)
         })
         .await
     }
 }
 
-/// By cluster, as far as the watch has come.
+fn all() -> Scope {
+    let resource = Resource::new("apiextensions.k8s.io", "customresourcedefinitions");
+    Scope { resource, cluster: None, namespace: None }
+}
+
+/// By cluster, as of the last look.
 struct Counted {
-    watch: Box<dyn Watch>,
+    reflector: Reflector,
     each: HashMap<ClusterName, u64>,
 }
 
 impl Counted {
-    fn of(store: &dyn Store) -> Self {
-        let resource = Resource::new("apiextensions.k8s.io", "customresourcedefinitions");
-        let all = Scope { resource, cluster: None, namespace: None };
-        let (snapshot, watch) = store.follow(vec![all.clone()]);
-        let mut counted = Self { watch, each: HashMap::new() };
-        snapshot.range(&all, None).for_each(|stored| counted.add(&stored));
-        counted
-    }
-
-    fn catch_up(&mut self, store: &dyn Store) {
-        let mut context = Context::from_waker(Waker::noop());
-        loop {
-            match self.watch.poll_next(&mut context) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(events)) => events.iter().for_each(|event| self.apply(event)),
-                Poll::Ready(Err(_)) => *self = Self::of(store),
+    fn catch_up(&mut self) {
+        while let Some(change) = self.reflector.next_change() {
+            match change {
+                Reflected::Everything(snapshot) => {
+                    self.each = HashMap::new();
+                    snapshot.range(&all(), None).for_each(|stored| self.add(&stored));
+                }
+                Reflected::Events(events) => events.iter().for_each(|event| self.apply(event)),
             }
         }
     }

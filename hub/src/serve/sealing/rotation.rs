@@ -53,7 +53,7 @@ impl Rotation {
         let mut due = self.store.was_stale();
         loop {
             // Nothing is sealed, nor a key dropped, by a file that is not to be believed.
-            let is_well = self.sealing.look().is_ok();
+            let is_well = self.sealing.reload().is_ok();
             due |= self.has_old_keys();
             let failed = due && is_well && self.seal_all_anew().await.is_err();
             due &= failed || !is_well;

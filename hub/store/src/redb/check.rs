@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
 
-use super::OpenError;
 use super::encoding::{Unreadable, decode_key, decode_value, is_current, sum_in};
-use super::log::{Meta, OBJECTS, builder};
+use super::format::{Meta, OBJECTS, builder};
+use super::open_error::OpenError;
 use super::overlay::OverlayDisk;
 use crate::store_state::StoreState;
 use crate::{SealError, Sealer};

@@ -9,7 +9,8 @@ use std::time::Instant;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::{OpenError, witness};
+use super::open_error::OpenError;
+use super::witness;
 use crate::Revision;
 
 /// The database's file name in the data directory, and the one that it is made under.
@@ -145,6 +146,7 @@ impl Disk for FileDisk {
         }
         let file = open_private(&fresh).map_err(OpenError::Disk)?;
         fill(FileBackend::new(file).map_err(|e| OpenError::Disk(io::Error::other(e)))?)?;
+        // Whole before it has the name by which it is opened, and named before anybody relies on it.
         let named = || {
             File::open(&fresh)?.sync_all()?;
             std::fs::rename(&fresh, self.directory.join(FILE))?;

@@ -197,9 +197,9 @@ pub(super) fn decode_value(
     if !matches!(version, VALUE_VERSION | SEALED_VERSION) {
         return Err(Unreadable::Version(version));
     }
-    let said = sum_in(bytes).ok_or(Unreadable::Value)?;
+    let stored = sum_in(bytes).ok_or(Unreadable::Value)?;
     let rest = &bytes[SUM_PREFIX_BYTES..];
-    if said != sum(key_bytes, rest) {
+    if stored != sum(key_bytes, rest) {
         return Err(Unreadable::Sum(String::from_utf8_lossy(key_bytes).replace('\0', "/")));
     }
     if version == SEALED_VERSION {

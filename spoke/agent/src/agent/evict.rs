@@ -33,7 +33,7 @@ impl Agent {
     /// Looks at what the device has left.
     pub(super) fn handle_signals(&mut self, left: &Observed) {
         let (underway, now) = (self.underway(), self.ports.clock.now());
-        let (changed, reliefs) = self.pressure.look(left, underway, now);
+        let (changed, reliefs) = self.pressure.observe(left, underway, now);
         if changed {
             self.tell_node();
         }

@@ -138,9 +138,9 @@ impl Agent {
             (outcome, false) => {
                 // What a pod names may come a moment after it.
                 let late = matches!(pod.sandbox.volumes(), Volumes::Failed { at: before, .. } if *before + MOUNT_PATIENCE <= at);
-                let told = outcome.as_ref().err().filter(|_| late).cloned();
+                let failure = outcome.as_ref().err().filter(|_| late).cloned();
                 pod.sandbox.volumes_tried(outcome, at);
-                if let Some(message) = told {
+                if let Some(message) = failure {
                     self.event(uid, None, true, "FailedMount", message);
                 }
             }

@@ -276,7 +276,7 @@ impl Agent {
     /// The wall clock was set meanwhile: what was read from it moves along.
     fn follow_wall_clock(&mut self) {
         let (now, unix) = self.time();
-        let Some(expected) = self.wall_clock.look((now, unix)) else { return };
+        let Some(expected) = self.wall_clock.observe((now, unix)) else { return };
         info!(from = expected, to = unix, "the wall clock was set");
         for (uid, pod) in &mut self.pods {
             if pod.move_start(expected, unix) {

@@ -18,7 +18,7 @@ impl Agent {
     /// Something about the device changed.
     pub(super) fn handle_node(&mut self, node: NodeStatusV1) {
         let has = |node: &NodeStatusV1| (node.memory, node.cpu_milli, node.storage);
-        self.sandboxes.homes.move_to(node.address);
+        self.sandboxes.pod_networks.move_to(node.address);
         let more_or_less = has(self.status.node()) != has(&node);
         self.status.set_node(node);
         if more_or_less {

@@ -151,7 +151,7 @@ impl Agent {
             return;
         }
         let service = self.read::<ServiceV1>(key).map(|(_, body)| body);
-        self.sandboxes.homes.set_service(&key.realm, (namespace, name), service);
+        self.sandboxes.pod_networks.set_service(&key.realm, (namespace, name), service);
     }
 
     fn apply_pod_cidrs(&mut self, realm: &ClusterName) {
@@ -162,13 +162,13 @@ impl Agent {
             .filter(|record| record.key.kind == Kind::POD_CIDR_V1 && record.key.realm == *realm)
             .filter(|record| is_honoured(record))
             .filter_map(|record| record.body().ok());
-        self.sandboxes.homes.set_ranges(realm, ranges);
+        self.sandboxes.pod_networks.set_ranges(realm, ranges);
         self.find_strays(realm);
     }
 
     fn apply_node(&mut self, key: &RecordKey) {
         if let Some((_, node)) = self.read::<NodeV1>(key) {
-            self.sandboxes.homes.set_domain(node.domain);
+            self.sandboxes.pod_networks.set_domain(node.domain);
         }
     }
 

@@ -64,7 +64,7 @@ struct Freeing {
 }
 
 impl Freeing {
-    fn look(&mut self, short: &Shortage) {
+    fn observe(&mut self, short: &Shortage) {
         let grown = |(signal, before)| signal != short.signal || before < short.available;
         self.grows = self.last.is_none_or(grown);
         self.times += u64::from(self.last.is_none());
@@ -142,17 +142,17 @@ impl Pressure {
 
     /// What the device has left before anything runs.
     pub(super) fn begin(&mut self, left: &Observed, now: Duration) {
-        self.conditions = self.watch.look(left, now).conditions;
+        self.conditions = self.watch.observe(left, now).conditions;
     }
 
     /// Looks at what the device has left: whether the conditions have changed, and what is to be done.
-    pub(super) fn look(
+    pub(super) fn observe(
         &mut self,
         left: &Observed,
         underway: Underway,
         now: Duration,
     ) -> (bool, Vec<Relief>) {
-        let verdict = self.watch.look(left, now);
+        let verdict = self.watch.observe(left, now);
         let changed = self.conditions != verdict.conditions;
         if changed {
             info!(now = ?verdict.conditions, before = ?self.conditions, "pressure on the device");
@@ -173,7 +173,7 @@ impl Pressure {
             self.images_room = RoomMaking::Untouched;
             return;
         };
-        self.tell(short, now, out);
+        self.report(short, now, out);
         self.images_room = match self.images_room {
             // What that frees shows at the next look.
             RoomMaking::Untouched => {
@@ -205,10 +205,10 @@ impl Pressure {
             (self.freeing.last, self.freeing.awaited) = (None, 0);
             return;
         };
-        self.tell(short, now, out);
+        self.report(short, now, out);
         let of_disk = !short.signal.is_memory();
         if of_disk {
-            self.freeing.look(short);
+            self.freeing.observe(short);
         }
         // What is on its way out is not free yet.
         if self.waits(short, underway, now) {
@@ -231,7 +231,7 @@ impl Pressure {
     }
 
     /// The Node says what is reclaimed, as kubelet does, and not at every look.
-    fn tell(&mut self, short: &Shortage, now: Duration, out: &mut Vec<Relief>) {
+    fn report(&mut self, short: &Shortage, now: Duration, out: &mut Vec<Relief>) {
         let resource = short.signal.resource();
         let last = self.reported_at.get(resource);
         if last.is_none_or(|last| PRESSURE_TRANSITION_PERIOD <= now.saturating_sub(*last)) {

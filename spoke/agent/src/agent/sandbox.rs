@@ -26,10 +26,10 @@ impl Agent {
 
     /// Addresses that have become free are for those that wait; who still waits for one then is told so.
     pub(super) fn give_addresses(&mut self) {
-        while let Some(uid) = self.sandboxes.homes.call_next() {
+        while let Some(uid) = self.sandboxes.pod_networks.call_next() {
             self.sync_pod(&uid);
         }
-        for uid in self.sandboxes.homes.take_new_waiters() {
+        for uid in self.sandboxes.pod_networks.take_new_waiters() {
             let text = "Failed to create pod sandbox: no pod address is free on this node";
             self.event(&uid, None, true, "FailedCreatePodSandBox", text.to_owned());
         }
@@ -39,7 +39,7 @@ impl Agent {
     pub(super) fn find_strays(&mut self, realm: &ClusterName) {
         let mut strays = Vec::new();
         for pod in self.pods.values_mut().filter(|pod| pod.realm == *realm) {
-            if self.sandboxes.homes.strays(pod) {
+            if self.sandboxes.pod_networks.strays(pod) {
                 strays.push(pod.spec.uid.clone());
             }
         }

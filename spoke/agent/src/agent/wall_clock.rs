@@ -29,7 +29,7 @@ impl WallClock {
     }
 
     /// Looks at both clocks again. When the wall clock was set: what it would say now, had nobody set it.
-    pub(super) fn look(&mut self, (now, unix): (Duration, UnixMillis)) -> Option<UnixMillis> {
+    pub(super) fn observe(&mut self, (now, unix): (Duration, UnixMillis)) -> Option<UnixMillis> {
         let since = now.saturating_sub(self.now).as_millis();
         let expected = self.unix.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
         *self = Self::new((now, unix));

@@ -52,7 +52,7 @@ const COMPACT_FROM_BYTES: usize = 256 << 10;
 /// Bytes of records and removals in one entry of a plan: a part of any size is written in such pieces.
 const PLAN_PIECE_BYTES: usize = 1 << 20;
 /// The largest record, with room for what stands around it in an entry.
-const MAX_RECORD: usize = frame::ENTRY_BYTES_MAX - PLAN_PIECE_BYTES;
+const RECORD_BYTES_MAX: usize = frame::ENTRY_BYTES_MAX - PLAN_PIECE_BYTES;
 /// Boots in a row that cost the agent its life and are bad luck: power cuts. More, and a pod may take the machine down.
 const CUTS_TOLERATED: u32 = 5;
 /// Pods that are suspected at most.
@@ -305,7 +305,9 @@ impl Ledger {
         if !part.snapshot && part.base != self.held.generation {
             return Ok(None);
         }
-        if let Some(bytes) = part.put.iter().map(size_of_record).find(|size| MAX_RECORD < *size) {
+        if let Some(bytes) =
+            part.put.iter().map(size_of_record).find(|size| RECORD_BYTES_MAX < *size)
+        {
             return Err(LedgerError::TooLarge { bytes });
         }
         let mut touched: Vec<RecordKey> = Vec::new();

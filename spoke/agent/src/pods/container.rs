@@ -129,14 +129,14 @@ impl Known<'_> {
     /// What the ledger knows of a container, or the hub where that knows more.
     fn of(&self, name: &str) -> Option<Cow<'_, ContainerStateV1>> {
         let kept = self.known.iter().find(|state| state.name == name);
-        let told = self.ended.iter().find(|told| told.name == name);
-        match told.filter(|told| kept.is_none_or(|kept| is_less(kept, told))) {
+        let ended = self.ended.iter().find(|ended| ended.name == name);
+        match ended.filter(|ended| kept.is_none_or(|kept| is_less(kept, ended))) {
             None => kept.map(Cow::Borrowed),
-            Some(told) => Some(Cow::Owned(ContainerStateV1 {
+            Some(ended) => Some(Cow::Owned(ContainerStateV1 {
                 name: name.to_owned(),
-                restarts: told.restarts,
+                restarts: ended.restarts,
                 image: kept.map(|kept| kept.image.clone()).unwrap_or_default(),
-                doing: DoingV1::Ended(told.how.clone()),
+                doing: DoingV1::Ended(ended.how.clone()),
                 last: kept.and_then(|kept| kept.last.clone()),
                 stopped: None,
             })),
@@ -146,10 +146,10 @@ impl Known<'_> {
 
 /// Whether the ledger knows less of a container than the hub was told: the power went before the rest had reached the
 /// disk.
-fn is_less(kept: &ContainerStateV1, told: &ContainerEndedV1) -> bool {
+fn is_less(kept: &ContainerStateV1, ended: &ContainerEndedV1) -> bool {
     match kept.doing {
-        DoingV1::Nothing | DoingV1::Running(_) => kept.restarts <= told.restarts,
-        DoingV1::Ended(_) => kept.restarts < told.restarts,
+        DoingV1::Nothing | DoingV1::Running(_) => kept.restarts <= ended.restarts,
+        DoingV1::Ended(_) => kept.restarts < ended.restarts,
     }
 }
 
@@ -319,7 +319,7 @@ impl Container {
             finished: unix,
         };
         // Who has come to its end well and could not hear that it was to stop was cut off from nothing.
-        self.changed &= exit.told || how.code != 0;
+        self.changed &= exit.was_asked_to_stop || how.code != 0;
         self.state = ContainerState::Ended { how, at: now, blameless: self.changed };
         true
     }

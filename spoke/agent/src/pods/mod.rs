@@ -228,13 +228,13 @@ impl Pod {
     ) -> Self {
         let Left { state: kept, lease, logged } = left;
         let started = kept.and_then(|state| state.started).unwrap_or(unix);
-        let told: Option<ContainersEndedV1> = spec.parts.get().ok().flatten();
-        let told = told.map(|told| told.containers).unwrap_or_default();
+        let ended: Option<ContainersEndedV1> = spec.parts.get().ok().flatten();
+        let ended = ended.map(|ended| ended.containers).unwrap_or_default();
         // A part that cannot be read keeps the pod from starting: see [`crate::admission::check`].
         let probes: Option<PodProbesV1> = spec.parts.get().ok().flatten();
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
-            let known = container::Known { known, logged: &logged, ended: &told };
+            let known = container::Known { known, logged: &logged, ended: &ended };
             let one = |c: &ContainerV1| {
                 let probes = Probes::of(&c.name, probes.as_ref());
                 Container { probes, ..Container::new(&c.name, &known, now, unix) }
@@ -317,17 +317,17 @@ impl Pod {
     }
 
     /// What the hub says of its end goes before what this device says of it, and cannot be undone.
-    fn hear_end(&mut self, told: Option<Done>) {
-        let Some(told) = told else {
+    fn hear_end(&mut self, end: Option<Done>) {
+        let Some(end) = end else {
             if self.ended.is_some() && !std::mem::replace(&mut self.taken_back, true) {
                 self.reported = None;
             }
             return;
         };
         if let Fate::Done { done, .. } = &mut self.fate {
-            done.clone_from(&told);
+            done.clone_from(&end);
         }
-        self.ended = Some(told);
+        self.ended = Some(end);
         self.taken_back = false;
     }
 
@@ -368,7 +368,7 @@ impl Pod {
     /// Whether the hub was told that it has ended.
     #[must_use]
     pub fn has_told_end(&self) -> bool {
-        let phase = self.reported.as_ref().map(|said| said.phase);
+        let phase = self.reported.as_ref().map(|reported| reported.phase);
         matches!(phase, Some(PhaseV1::Succeeded | PhaseV1::Failed))
     }
 

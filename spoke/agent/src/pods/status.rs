@@ -184,8 +184,8 @@ fn disruption(pod: &Pod, unix: UnixMillis) -> Option<ConditionV1> {
 
 /// Since when the hub has been told so already.
 fn since(pod: &Pod, kind: &str, status: bool) -> Option<UnixMillis> {
-    let said = pod.reported.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
-    (said.status == status).then_some(said.since)
+    let condition = pod.reported.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
+    (condition.status == status).then_some(condition.since)
 }
 
 fn container_status(

@@ -202,7 +202,7 @@ impl Driver {
         }
         let (hub, boot) = (link.peer().address, self.me.boot_epoch);
         let span = info_span!("session", %hub, boot, epoch = Empty);
-        let end = match self.talk(&link, inputs, serve, stop).instrument(span).await {
+        let end = match self.run_session(&link, inputs, serve, stop).instrument(span).await {
             Ok(never) => match never {},
             // The stream breaks with its connection: which of the two is heard first is chance.
             Err(End::Frame(FrameError::Io(_))) => End::Closed(over(&link).await),
@@ -226,7 +226,7 @@ impl Driver {
         end
     }
 
-    async fn talk(
+    async fn run_session(
         &mut self,
         link: &Arc<dyn Transport>,
         inputs: &mpsc::Sender<Input>,
@@ -307,18 +307,18 @@ impl Driver {
                 return Err(End::Closed(over(link).await));
             };
             let heard = match &mut self.shared.state.lock().session {
-                Some(session) => session.hear(message),
+                Some(session) => session.receive(message),
                 None => return Err(End::Stopped),
             };
-            // Hearing may give something to say: a resync.
+            // What came may have to be answered: a resync.
             self.shared.news.notify_one();
             let input = match heard.map_err(End::Left)? {
                 None => continue,
                 Some(Effect::Left(reason)) => return Err(End::Left(reason)),
                 Some(Effect::Welcome(welcome)) => {
                     let number = self.is_up(&welcome, link);
-                    let told = Input::ReportsTaken(welcome.durable_reports);
-                    inputs.send(told).await.map_err(|_| End::NoAgent)?;
+                    let taken = Input::ReportsTaken(welcome.durable_reports);
+                    inputs.send(taken).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(Some(number))
                 }
                 Some(Effect::Now(now)) => {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::frame;
 use freewheel_link::message::{Answer, ExecInput, ExecOutput, ExecV1};
-use freewheel_link::stop_looks::StopLooks;
+use freewheel_link::stop_poll::StopPoll;
 use freewheel_link::transport::{Priority, SendHalf};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, duplex};
 use tracing::debug;
@@ -44,7 +44,7 @@ pub(super) async fn run(
 ) {
     let (pipe, stdin) = request.stdin.then(|| duplex(STDIN_BYTES)).unzip();
     let mut input = Input { pipe, ..Input::default() };
-    let (mut terminal, mut looks) = (request.tty.then(Terminal::default), StopLooks::default());
+    let (mut terminal, mut looks) = (request.tty.then(Terminal::default), StopPoll::default());
     let stdin = stdin.map(|stdin: DuplexStream| -> Stdin { Box::new(stdin) });
     let mut command = match serve.exec(request, stdin).await {
         Ok(command) => command,
@@ -55,10 +55,10 @@ pub(super) async fn run(
         return;
     }
     loop {
-        let said = tokio::select! {
-            said = command.next() => match terminal {
-                Some(_) => Terminal::shown(said),
-                None => said,
+        let output = tokio::select! {
+            output = command.next() => match terminal {
+                Some(_) => Terminal::shown(output),
+                None => output,
             },
             // It may take its input only when its output is taken: neither waits for the other here.
             () = input.write(), if input.waits() => continue,
@@ -66,7 +66,7 @@ pub(super) async fn run(
             () = poll_fn(|cx| looks.poll(cx, |cx| send.is_stopped(cx))), if input.waits() => return,
             heard = recv.next::<ExecInput>(), if !input.waits() => match heard {
                 Ok(Some(message)) => match input.take(message, &mut terminal) {
-                    Some(said) => said,
+                    Some(output) => output,
                     None => continue,
                 },
                 Ok(None) => return,
@@ -78,8 +78,8 @@ pub(super) async fn run(
                 Err(error) => return debug!(%error, "a command's stream broke off"),
             },
         };
-        let ended = matches!(said, ExecOutput::Ended(_));
-        if frame::write(&mut send, &said).await.is_err() {
+        let ended = matches!(output, ExecOutput::Ended(_));
+        if frame::write(&mut send, &output).await.is_err() {
             return;
         }
         if ended {

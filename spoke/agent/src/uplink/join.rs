@@ -69,7 +69,7 @@ pub async fn join(
         labels: ask.labels.clone(),
         version: ask.version.clone(),
     };
-    let accepted = join::ask(link, &request, pending).await?;
+    let accepted = join::submit(link, &request, pending).await?;
     check(accepted, Some(&ask.name), ask.ca_hash)
 }
 

@@ -232,8 +232,8 @@ impl ports::Uplink for Handle {
         // The agent may not know yet that the one that it speaks to is over. The next one must hear first what that one
         // may have lost: the hub takes what has come as a sign that all before it has.
         let its = state.number == Some(session);
-        if let Some(talk) = state.session.as_mut().filter(|_| its) {
-            talk.report(stamp, report);
+        if let Some(session) = state.session.as_mut().filter(|_| its) {
+            session.report(stamp, report);
             drop(state);
             self.shared.news.notify_one();
         }

@@ -73,8 +73,8 @@ impl Terminal {
     }
 
     /// The output as it is shown.
-    pub(super) fn shown(said: ExecOutput) -> ExecOutput {
-        match said {
+    pub(super) fn shown(output: ExecOutput) -> ExecOutput {
+        match output {
             ExecOutput::Stdout(bytes) | ExecOutput::Stderr(bytes) => {
                 let mut shown = Vec::with_capacity(bytes.len() + 16);
                 for byte in &bytes {

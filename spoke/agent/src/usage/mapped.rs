@@ -46,18 +46,18 @@ impl Drop for Mapping {
 pub(super) fn beginnings(files: &[File]) -> io::Result<Vec<Option<PathBuf>>> {
     let files = files.iter().take(AT_ONCE_MAX);
     let mapped: Vec<Option<Mapping>> = files.map(|file| Mapping::of(file).ok()).collect();
-    let told = files_mapped(BufReader::new(File::open("/proc/self/maps")?))?;
-    let path = |mapped: &Mapping| told.get(&mapped.0.addr()).cloned();
+    let paths = files_mapped(BufReader::new(File::open("/proc/self/maps")?))?;
+    let path = |mapped: &Mapping| paths.get(&mapped.0.addr()).cloned();
     Ok(mapped.iter().map(|mapped| mapped.as_ref().and_then(path)).collect())
 }
 
 /// The paths that mappings have, by where they begin: `7efe0d5bd000-7efe0d5be000 r--p 00000000 fe:00 998   /a/b`.
 fn files_mapped(mut maps: impl BufRead) -> io::Result<HashMap<usize, PathBuf>> {
-    let (mut told, mut line) = (HashMap::new(), Vec::new());
+    let (mut paths, mut line) = (HashMap::new(), Vec::new());
     loop {
         line.clear();
         if maps.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
-            return Ok(told);
+            return Ok(paths);
         }
         if !line.ends_with(b"\n") {
             maps.skip_until(b'\n')?;
@@ -67,7 +67,7 @@ fn files_mapped(mut maps: impl BufRead) -> io::Result<HashMap<usize, PathBuf>> {
         let start = start.and_then(|start| usize::from_str_radix(start, 16).ok());
         let path = line.iter().position(|byte| *byte == b'/').and_then(|at| line.get(at..));
         if let (Some(start), Some(path)) = (start, path) {
-            told.insert(start, PathBuf::from(OsStr::from_bytes(path.trim_ascii_end())));
+            paths.insert(start, PathBuf::from(OsStr::from_bytes(path.trim_ascii_end())));
         }
     }
 }

@@ -75,7 +75,7 @@ fn add_deep(deep: &[(PathBuf, u64, u64)], files: &mut Vec<(PathBuf, u64)>) -> io
         same.then_some((file, *bytes))
     };
     let (open, bytes): (Vec<File>, Vec<u64>) = deep.iter().filter_map(open).unzip();
-    let told = mapped::beginnings(&open)?.into_iter().zip(bytes);
-    files.extend(told.filter_map(|(path, bytes)| Some((path?, bytes))));
+    let mapped_files = mapped::beginnings(&open)?.into_iter().zip(bytes);
+    files.extend(mapped_files.filter_map(|(path, bytes)| Some((path?, bytes))));
     Ok(())
 }

@@ -42,7 +42,7 @@ impl FailureCounts {
     }
 
     /// Tells what is new and was not told for a while.
-    pub(super) fn tell(&self, container: &Container, now: u32) {
+    pub(super) fn report(&self, container: &Container, now: u32) {
         let due = |at: Option<u32>| {
             at.is_none_or(|at| FAILURE_TOLD_EVERY_SECONDS <= now.saturating_sub(at))
         };

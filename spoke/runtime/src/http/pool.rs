@@ -275,7 +275,7 @@ impl Pool {
 
     /// A second has passed: who has waited too long is turned away, for the others it is tried again, and troubles are
     /// told.
-    pub(super) fn look(self: &Arc<Self>, now: u32) {
+    pub(super) fn tick(self: &Arc<Self>, now: u32) {
         let late =
             |job: &Job| INSTANCE_WAIT_SECONDS < now.saturating_sub(job.since) || job.slot.is_late();
         let tired: Vec<Job> = {
@@ -290,7 +290,7 @@ impl Pool {
             let _ = job.answer.send(Err(job.lacked.map_or(Failure::Busy, Failure::NoRoom)));
         }
         while self.start_next() {}
-        self.failure_counts.tell(&self.container, now);
+        self.failure_counts.report(&self.container, now);
     }
 }
 

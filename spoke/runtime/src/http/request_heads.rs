@@ -54,6 +54,9 @@ pub(super) const REQUEST_HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADS_BYTES_MAX: usize = 16 << 20;
 
 /// The heads that come over all connections of a container, and those that wait.
+///
+/// A head's own state is locked before either of these, and `waiting` before `open`: whoever takes them the other way
+/// round waits for somebody who waits for it.
 pub(super) struct RequestHeads {
     memory: Arc<ContainerMemory>,
     /// Bytes of all that come and rest, and of all that wait.

@@ -52,7 +52,7 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
                 Err(freewheel_spoke_net::Closed) => break,
             },
             Some(_) = connections.join_next() => {}
-            _ = tick.tick(), if !server.slots.is_empty() => look(&server),
+            _ = tick.tick(), if !server.slots.is_empty() => sweep(&server),
             () = &mut linger, if lingering => {
                 lingering = false;
                 listener.close();
@@ -63,7 +63,7 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
     loop {
         tokio::select! {
             left = connections.join_next() => if left.is_none() { return },
-            _ = tick.tick() => look(&server),
+            _ = tick.tick() => sweep(&server),
         }
     }
 }
@@ -78,9 +78,9 @@ fn take(server: &Arc<Server>, conn: Conn, connections: &mut JoinSet<()>) {
 }
 
 /// Ends what has lasted too long.
-fn look(server: &Server) {
+fn sweep(server: &Server) {
     let now = server.slots.tick();
-    server.pool.look(now);
+    server.pool.tick(now);
     // Where all had just come nobody went, and a full pod lets no other in that would ask.
     make_room(server);
 }

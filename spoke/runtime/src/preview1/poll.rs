@@ -82,13 +82,13 @@ impl Asked {
         let first = clocks.iter().map(|clock| clock.left).min().unwrap_or_default();
         let due = within(timers, async { tokio::time::sleep(first).await });
         let mut own = Own::of(&self.others);
-        let said = tokio::select! {
+        let outcome = tokio::select! {
             biased;
-            said = own.poll(wasi) => said?,
+            outcome = own.poll(wasi) => outcome?,
             () = due => code(Errno::Success),
         };
-        if said != code(Errno::Success) {
-            return Ok(said);
+        if outcome != code(Errno::Success) {
+            return Ok(outcome);
         }
         let passed = begun.elapsed();
         let due = clocks.iter().filter(|clock| clock.left <= passed).map(event);
@@ -172,9 +172,9 @@ impl Own {
     /// What upstream has told; nothing before it has.
     fn events(&self) -> impl Iterator<Item = [u8; EVENT_BYTES]> {
         let memory = self.memory.get(self.start..).unwrap_or_default();
-        let told = u32::from_le_bytes(field(memory, 0)) as usize;
+        let count = u32::from_le_bytes(field(memory, 0)) as usize;
         let events = memory.get(self.answers()..).unwrap_or_default();
-        events.as_chunks().0.iter().take(told.min(self.asked)).copied()
+        events.as_chunks().0.iter().take(count.min(self.asked)).copied()
     }
 }
 

@@ -52,7 +52,7 @@ impl Runtime {
         let mut outcome = Probed::Success;
         for _ in 0..PROBE_TRIES_MAX {
             outcome = tokio::select! {
-                outcome = target.look(probe) => outcome,
+                outcome = target.probe(probe) => outcome,
                 () = killed.cancelled() => return Probed::Ended,
             };
             // What answers for a container that is killed says nothing of it.
@@ -68,7 +68,7 @@ impl Runtime {
 }
 
 impl Target {
-    async fn look(&self, probe: &ProbeV1) -> Probed {
+    async fn probe(&self, probe: &ProbeV1) -> Probed {
         let most = Duration::from_secs(probe.timeout_seconds.max(1).into());
         match &probe.handler {
             ProbeHandlerV1::Tcp(port) => self.connects(*port).await,
@@ -111,8 +111,8 @@ impl Target {
             Err(error) => return Probed::Error(error.to_string()),
         };
         let mut output = Vec::new();
-        while let Some(said) = executing.output().await {
-            for (Source::Stdout | Source::Stderr, bytes) in said {
+        while let Some(pieces) = executing.output().await {
+            for (Source::Stdout | Source::Stderr, bytes) in pieces {
                 let room = PROBE_BYTES_MAX - output.len();
                 output.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }

@@ -32,7 +32,7 @@ async fn a_core_program_that_is_stopped_may_finish_and_its_own_code_counts() {
         node.runtime.stop(&id, Duration::from_secs(60));
         std::fs::write(&file, b"go").unwrap();
         let exit = node.exited(&id).await;
-        assert_eq!((exit.code, exit.told), (code, false));
+        assert_eq!((exit.code, exit.was_asked_to_stop), (code, false));
         std::fs::remove_file(&file).unwrap();
     }
 }

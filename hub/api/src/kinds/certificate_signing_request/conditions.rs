@@ -15,11 +15,12 @@ pub(super) fn of_type<'a>(object: &'a Value, kind: &str) -> Vec<&'a Value> {
     all.filter(|condition| text(condition, "/type") == kind).collect()
 }
 
-pub(super) fn put_conditions(object: &mut Value, told: Option<Value>) {
-    let told = told.filter(|told| told.as_array().is_some_and(|list| !list.is_empty()));
+pub(super) fn put_conditions(object: &mut Value, conditions: Option<Value>) {
+    let conditions =
+        conditions.filter(|conditions| conditions.as_array().is_some_and(|list| !list.is_empty()));
     let Some(status) = child(object, "status") else { return };
-    match told {
-        Some(told) => status.insert("conditions".to_owned(), told),
+    match conditions {
+        Some(conditions) => status.insert("conditions".to_owned(), conditions),
         None => status.remove("conditions"),
     };
 }

@@ -113,7 +113,7 @@ pub fn profile(cluster: &Value) -> Value {
         ("ManagedClusterConditionAvailable", "ControlPlaneHealthy"),
         ("ManagedClusterJoined", "Joined"),
     ];
-    let said = |(from, kind): (&str, &str)| {
+    let shown = |(from, kind): (&str, &str)| {
         let found = condition(cluster, from)?;
         let of = |key: &str| text(found, key);
         Some(json!({
@@ -127,7 +127,7 @@ pub fn profile(cluster: &Value) -> Value {
     let properties: Vec<Value> =
         claims.map(|it| json!({"name": text(it, "/name"), "value": text(it, "/value")})).collect();
     let mut status = json!({
-        "conditions": conditions.into_iter().filter_map(said).collect::<Vec<_>>(),
+        "conditions": conditions.into_iter().filter_map(shown).collect::<Vec<_>>(),
         "properties": properties,
     });
     let version = text(cluster, "/status/version/kubernetes");

@@ -74,14 +74,14 @@ pub fn shown(decision: &Value) -> Value {
         (text(decision, "/metadata/name"), text(decision, "/metadata/namespace"));
     let labels = decision.pointer("/metadata/labels");
     let placement = labels.and_then(|labels| labels.get(PLACEMENT_LABEL)).and_then(Value::as_str);
-    let mut said = json!({});
+    let mut own_labels = json!({});
     if let Some(placement) = placement.filter(|it| !it.is_empty()) {
-        said[KEY_LABEL] = json!(placement);
+        own_labels[KEY_LABEL] = json!(placement);
         // They are counted from 1 in their names.
         let number = name.strip_prefix(placement).and_then(|rest| rest.strip_prefix("-decision-"));
         let index = number.and_then(|it| it.parse::<u32>().ok()?.checked_sub(1));
         if let Some(index) = index {
-            said[INDEX_LABEL] = json!(index.to_string());
+            own_labels[INDEX_LABEL] = json!(index.to_string());
         }
     }
     let one = |it: &Value| {
@@ -95,7 +95,7 @@ pub fn shown(decision: &Value) -> Value {
     let all = list(decision, "/status/decisions").iter();
     let all = all.filter(|it| !text(it, "/clusterName").is_empty());
     json!({
-        "metadata": {"name": name, "labels": said},
+        "metadata": {"name": name, "labels": own_labels},
         "decisions": all.map(one).collect::<Vec<_>>(),
         "schedulerName": MANAGER,
     })

@@ -116,12 +116,13 @@ fn kind(kind: &'static str, plural: &'static str, spec: &Value) -> Kind {
 /// The ClusterManager of a hub that was made then: what of it fails now, each with its reason.
 #[must_use]
 pub fn cluster_manager(made: &str, now: &str, wrong: &[(&str, String)]) -> Value {
-    let told: Vec<String> = wrong.iter().map(|(check, why)| format!("{check}: {why}")).collect();
+    let failures: Vec<String> =
+        wrong.iter().map(|(check, why)| format!("{check}: {why}")).collect();
     let degraded = |kind: &str, (reason, message): (&str, &str)| {
-        if told.is_empty() {
+        if failures.is_empty() {
             condition_value(kind, "False", (reason, message), made)
         } else {
-            condition_value(kind, "True", ("ChecksFail", &told.join("; ")), now)
+            condition_value(kind, "True", ("ChecksFail", &failures.join("; ")), now)
         }
     };
     let registration = ("RegistrationFunctional", "Registration is managing credentials");

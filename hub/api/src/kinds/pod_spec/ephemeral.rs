@@ -42,8 +42,10 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
             let at = format!("{path}.targetContainerName");
             errors.push(FieldError::not_found(at, &json!(target)));
         }
-        let said = OF_OTHERS.iter().filter(|field| has(container, field));
-        errors.extend(said.map(|field| FieldError::forbidden(format!("{path}.{field}"), NOT_HERE)));
+        let foreign = OF_OTHERS.iter().filter(|field| has(container, field));
+        errors.extend(
+            foreign.map(|field| FieldError::forbidden(format!("{path}.{field}"), NOT_HERE)),
+        );
         for (j, mount) in items_of(container, "volumeMounts") {
             for field in ["subPath", "subPathExpr"] {
                 if has(mount, field) {
@@ -89,11 +91,11 @@ const CANNOT_RUN: (&str, i32) = ("ContainerCannotRun", 128);
 /// else says so; who waits for one to run or to end (`kubectl debug -it`) goes on, and reads why.
 pub(crate) fn put_statuses(pod: &mut Value) {
     let old = list(pod, "/status/ephemeralContainerStatuses");
-    let told: BTreeSet<&str> = old.iter().map(|one| text(one, "/name")).collect();
+    let known: BTreeSet<&str> = old.iter().map(|one| text(one, "/name")).collect();
     let mut statuses = old.to_vec();
     let all = list(pod, "/spec/ephemeralContainers").iter();
     let (reason, code) = CANNOT_RUN;
-    let untold = all.filter(|one| !told.contains(text(one, "/name"))).map(|one| {
+    let untold = all.filter(|one| !known.contains(text(one, "/name"))).map(|one| {
         json!({
             "name": text(one, "/name"), "image": text(one, "/image"), "imageID": "",
             "ready": false, "restartCount": 0, "lastState": {},

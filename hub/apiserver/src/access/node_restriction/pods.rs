@@ -83,11 +83,11 @@ fn owner(write: &NodeWrite<'_>) -> Judged {
         name: node.to_owned(),
     })?;
     let uid = |value: &Value, path| text(value, path).unwrap_or_default().to_owned();
-    let (said, own) = (uid(owner, "/uid"), uid(&found, "/metadata/uid"));
-    if said == own {
+    let (expected, own) = (uid(owner, "/uid"), uid(&found, "/metadata/uid"));
+    if expected == own {
         return Ok(());
     }
-    Err(Refusal::forbidden(format!("node {node} UID mismatch: expected {said} got {own}")))
+    Err(Refusal::forbidden(format!("node {node} UID mismatch: expected {expected} got {own}")))
 }
 
 /// What of the API a mirror pod names, of which it is to name nothing.

@@ -13,10 +13,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_schema::object::{Key, Resource};
-use freewheel_hub_store::{Event, Scope, Snapshot, Store, Stored, Watch};
+use freewheel_hub_store::{Event, Reflected, Reflector, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
@@ -32,7 +31,7 @@ pub(super) struct BoundPods {
 }
 
 struct Known {
-    watch: Box<dyn Watch>,
+    reflector: Reflector,
     nodes: Nodes,
 }
 
@@ -67,8 +66,8 @@ impl BoundPods {
 
     fn each(&self, (cluster, node): (&ClusterName, &str), mut look: impl FnMut(&Key, &Needs)) {
         let mut known = self.known.lock();
-        let known = known.get_or_insert_with(|| Known::read(&*self.store));
-        known.catch_up(&*self.store);
+        let known = known.get_or_insert_with(|| Known::of(self.store.clone()));
+        known.catch_up();
         let Some(pods) = known.nodes.get_mut(cluster).and_then(|nodes| nodes.get_mut(node)) else {
             return;
         };
@@ -79,6 +78,10 @@ impl BoundPods {
     }
 }
 
+fn everywhere() -> Scope {
+    Scope { resource: Resource::new("", "pods"), cluster: None, namespace: None }
+}
+
 /// What is gone by now needs nothing.
 fn read(state: &dyn Snapshot, pod: &Key) -> Needs {
     let pod = state.get(pod).and_then(|stored| stored.object.value().ok());
@@ -86,24 +89,19 @@ fn read(state: &dyn Snapshot, pod: &Key) -> Needs {
 }
 
 impl Known {
-    fn read(store: &dyn Store) -> Self {
-        let scope = Scope { resource: Resource::new("", "pods"), cluster: None, namespace: None };
-        let (state, watch) = store.follow(vec![scope.clone()]);
-        let mut nodes = Nodes::new();
-        state.range(&scope, None).for_each(|pod| bind(&mut nodes, &pod));
-        Self { watch, nodes }
+    fn of(store: Arc<dyn Store>) -> Self {
+        Self { reflector: Reflector::new(store, vec![everywhere()]), nodes: Nodes::new() }
     }
 
     /// Takes in all that is durable.
-    fn catch_up(&mut self, store: &dyn Store) {
-        // Nobody is to be woken: who asks looks.
-        let mut context = Context::from_waker(Waker::noop());
-        loop {
-            match self.watch.poll_next(&mut context) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(events)) => events.iter().for_each(|event| self.apply(event)),
-                // More has happened than is kept.
-                Poll::Ready(Err(_)) => *self = Self::read(store),
+    fn catch_up(&mut self) {
+        while let Some(change) = self.reflector.next_change() {
+            match change {
+                Reflected::Everything(state) => {
+                    self.nodes = Nodes::new();
+                    state.range(&everywhere(), None).for_each(|pod| bind(&mut self.nodes, &pod));
+                }
+                Reflected::Events(events) => events.iter().for_each(|event| self.apply(event)),
             }
         }
     }

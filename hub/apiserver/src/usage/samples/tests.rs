@@ -66,7 +66,7 @@ impl SpokeStreams for Devices {
     }
 
     /// Those called `silent` say nothing.
-    async fn figures(&self, spoke: &ClusterName) -> Result<Told, ApiError> {
+    async fn figures(&self, spoke: &ClusterName) -> Result<SpokeFigures, ApiError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if spoke.as_str().starts_with("silent") {
             return std::future::pending().await;
@@ -86,7 +86,7 @@ impl SpokeStreams for Devices {
             containers: vec![container; self.containers],
         };
         let told = vec![Figures::Device(DeviceV1::default()), Figures::Pod(pod)];
-        Ok(Told::since(asked, told))
+        Ok(SpokeFigures::since(asked, told))
     }
 }
 

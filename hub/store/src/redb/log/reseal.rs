@@ -11,11 +11,12 @@
 
 use redb::{Durability, ReadableDatabase as _};
 
-use super::{Meta, OBJECTS, RedbLog, STORE_FORMAT, UncertainBatch};
+use super::{RedbLog, UncertainBatch};
 use crate::redb::disk::Disk;
 use crate::redb::encoding::{
     Unreadable, decode_key, decode_value, encode_value, is_current, sum_in,
 };
+use crate::redb::format::{Meta, OBJECTS, STORE_FORMAT};
 use crate::{Resealed, SealError};
 
 /// Values that one step looks at: some milliseconds of reading.

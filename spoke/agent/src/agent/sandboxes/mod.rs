@@ -2,7 +2,7 @@
 //! over restarts and taken away here and nowhere else; how far that is for a pod, its [`Sandbox`] says.
 //!
 //! ```text
-//! homes                   addresses, who waits for one, and the pods' places in the network
+//! pod_networks            addresses, who waits for one, and the pods' places in the network
 //!
 //! keep, left_of           what an earlier life has left: address, the starts that have logs
 //! add_network             address, place in the network, account (memory)
@@ -35,14 +35,14 @@ use crate::ports::{ContainerId, Containers, FilePermits, Ports};
 use crate::{admission, volumes};
 use file_jobs::FileJobs;
 pub(super) use file_jobs::{FileJob, FileOutcome, Mounts};
-use homes::Homes;
+use pod_networks::PodNetworks;
 
 mod file_jobs;
-mod homes;
+mod pod_networks;
 
 /// Makes sandboxes and takes them away.
 pub(super) struct Sandboxes {
-    pub(super) homes: Homes,
+    pub(super) pod_networks: PodNetworks,
     pub(super) jobs: FileJobs,
     containers: Arc<dyn Containers>,
     files: Arc<dyn Files>,
@@ -57,9 +57,9 @@ impl Sandboxes {
         address: IpAddr,
         (files, data): (Arc<dyn Files>, PathBuf),
     ) -> Self {
-        let homes = Homes::new(ports.network.clone(), address);
+        let pod_networks = PodNetworks::new(ports.network.clone(), address);
         let jobs = FileJobs::new(files.clone());
-        Self { homes, jobs, containers: ports.containers.clone(), files, data }
+        Self { pod_networks, jobs, containers: ports.containers.clone(), files, data }
     }
 
     /// Where pods have their files.
@@ -79,7 +79,7 @@ impl Sandboxes {
 
     /// Keeps what a pod of an earlier life had, until it comes or is gone.
     pub(super) fn keep(&mut self, state: &PodStateV1) {
-        self.homes.keep(state);
+        self.pod_networks.keep(state);
     }
 
     /// What earlier lives have left of a pod that this one has not taken on yet. `state`: what the ledger knows.
@@ -91,12 +91,12 @@ impl Sandboxes {
                 Err(error) => warn!(pod = uid, %error, "the logs of a pod cannot be looked at"),
             }
         }
-        Left { lease: self.homes.take_kept(uid), state, logged }
+        Left { lease: self.pod_networks.take_kept(uid), state, logged }
     }
 
     /// Puts a pod into the network; otherwise it waits for an address.
     pub(super) fn add_network(&mut self, pod: &mut Pod) -> bool {
-        self.homes.bring_up(pod)
+        self.pod_networks.bring_up(pod)
     }
 
     /// Places for so many files that a pod opens; `None`: it may open no more.
@@ -128,7 +128,7 @@ impl Sandboxes {
 
     /// Takes a pod out of the network; its address is free.
     pub(super) fn remove_network(&mut self, pod: &mut Pod) {
-        self.homes.take_down(pod);
+        self.pod_networks.take_down(pod);
     }
 
     /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
@@ -142,7 +142,7 @@ impl Sandboxes {
         pod.sandbox.set_volumes(Volumes::Absent);
         // What it had before the agent's restart, and has no network for any more.
         if !pod.sandbox.is_up() {
-            self.homes.give_back(pod);
+            self.pod_networks.give_back(pod);
         }
     }
 
@@ -156,7 +156,7 @@ impl Sandboxes {
     /// A pod is gone, and `left` is what was left of its sandbox: nothing of it stays.
     pub(super) fn remove(&mut self, uid: &str, left: Sandbox) {
         self.jobs.forget(uid);
-        self.homes.remove(uid, left);
+        self.pod_networks.remove(uid, left);
         self.containers.forget_pod(uid);
         if admission::is_path_segment(uid)
             && let Err(error) = self.files.remove_dir(&volumes::pod_dir(&self.data, uid))

@@ -146,7 +146,9 @@ async fn of_a_deleted_pod_nothing_stays_in_memory() {
     let deleted = pod_record(&PodV1 { deleting: Some(30), ..pod("a") });
     plan(&mut agent, vec![deleted.clone()], vec![]);
     assert!(
-        agent.pods.is_empty() && agent.turns.is_empty() && agent.sandboxes.homes.keeps_nothing()
+        agent.pods.is_empty()
+            && agent.turns.is_empty()
+            && agent.sandboxes.pod_networks.keeps_nothing()
     );
     assert_eq!(agent.gone.len(), 1, "its UID, so that it is not taken on again");
     plan(&mut agent, vec![], vec![deleted.key]);

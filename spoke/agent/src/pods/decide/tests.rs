@@ -191,7 +191,7 @@ impl Life {
         let which = self.pod.find(name).unwrap();
         let reason = if code == 0 { "Completed" } else { "Error" };
         let (reason, message) = (reason.to_owned(), String::new());
-        let exit = Exit { code, reason, message, told: true };
+        let exit = Exit { code, reason, message, was_asked_to_stop: true };
         let (now, container) = (self.now, self.pod.at_mut(which).unwrap());
         assert!(container.exited(container.restarts, exit, now, 6), "{name} ends");
         self
@@ -499,7 +499,7 @@ fn news_about_an_older_start_changes_nothing() {
     life.exited("web", 1).go();
     let web = &mut life.pod.containers[0];
     let (reason, message) = ("Error".to_owned(), String::new());
-    let exit = Exit { code: 9, reason, message, told: false };
+    let exit = Exit { code: 9, reason, message, was_asked_to_stop: false };
     assert!(!web.started(0, SECOND, 1));
     assert!(!web.exited(0, exit, SECOND, 1));
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use freewheel_spoke_net::{MAX_DATAGRAM, UdpPort};
+use freewheel_spoke_net::{DATAGRAM_BYTES_MAX, UdpPort};
 use wasmtime::component::Resource;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
@@ -215,7 +215,7 @@ impl wit::HostOutgoingDatagramStream for NetView<'_> {
                 (asked, remote) => asked.or(remote),
             };
             let Some(to) = to else { return Err(ErrorCode::InvalidArgument.into()) };
-            if MAX_DATAGRAM < datagram.data.len() {
+            if DATAGRAM_BYTES_MAX < datagram.data.len() {
                 return Err(ErrorCode::DatagramTooLarge.into());
             }
             let outcome = self.pod.send_udp(&stream.port, to, datagram.data.into());

@@ -44,8 +44,8 @@ fn rules(version: &'static str) -> Rules {
     Rules {
         cells: |object, _| {
             let of = |kind: &str| condition(object, kind).map_or("", |it| text(it, "/status"));
-            let said = ["Available", "Degraded", "Progressing"].map(of);
-            [name(object)].into_iter().chain(said.map(Value::from)).collect()
+            let statuses = ["Available", "Degraded", "Progressing"].map(of);
+            [name(object)].into_iter().chain(statuses.map(Value::from)).collect()
         },
         warnings: |object| {
             let hosted = object.pointer("/metadata/annotations");

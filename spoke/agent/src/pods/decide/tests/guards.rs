@@ -84,7 +84,7 @@ fn a_job_that_could_not_hear_that_it_is_set_aside_has_ended() {
         life.pod.guard = guard();
         assert_eq!(life.go(), ["stop job 30s"]);
         let (reason, message) = ("of itself".to_owned(), String::new());
-        let exit = Exit { code, reason, message, told: false };
+        let exit = Exit { code, reason, message, was_asked_to_stop: false };
         assert!(life.pod.containers[0].exited(0, exit, life.now, 6));
         assert_eq!(life.go(), then);
         life.pod.guard = None;

@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Before the first look, and the longest between two: a look costs an empty frame.
-const LOOK_AFTER_FIRST_AND_MAX: (Duration, Duration) =
+const POLL_AFTER_FIRST_AND_MAX: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(4));
 
 /// The looks at one stream.
 #[derive(Debug, Default)]
-pub struct StopLooks {
+pub struct StopPoll {
     /// Once it had to be looked at.
     next: Option<Look>,
 }
@@ -31,14 +31,14 @@ struct Look {
     due: Pin<Box<Sleep>>,
 }
 
-impl StopLooks {
+impl StopPoll {
     /// Ready with the first look that finds it. To be polled only while nothing is read.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         mut is_stopped: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Poll<()> {
-        let (first, max) = LOOK_AFTER_FIRST_AND_MAX;
+        let (first, max) = POLL_AFTER_FIRST_AND_MAX;
         let look =
             self.next.get_or_insert_with(|| Look { pause: first, due: Box::pin(sleep(first)) });
         loop {
@@ -62,7 +62,7 @@ mod tests {
     async fn who_has_gone_is_found_soon_and_who_stays_is_looked_for_less_often() {
         let begun = Instant::now();
         for (gone_at, found_at, looks) in [(0, 1, 1), (20, 23, 7), (600, 603, 152)] {
-            let (mut all, mut count) = (StopLooks::default(), 0);
+            let (mut all, mut count) = (StopPoll::default(), 0);
             let start = begun.elapsed();
             let found = poll_fn(|cx| {
                 all.poll(cx, |_| {

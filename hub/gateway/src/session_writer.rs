@@ -1,4 +1,4 @@
-//! What a session says to its spoke: answers to reports, and plans.
+//! What a session sends to its spoke: answers to reports, and plans.
 //!
 //! Guarantees:
 //! - a spoke that reads nothing of it is not called ready, whatever else it says, until it goes on
@@ -28,11 +28,14 @@ use crate::session_end::End;
 const STANDING_TIME_MAX: Duration = PLAN_TIMEOUT;
 
 impl Session<'_> {
-    pub(crate) async fn speak(&self, send: &mut Box<dyn SendHalf>) -> Result<Infallible, End> {
+    pub(crate) async fn send_messages(
+        &self,
+        send: &mut Box<dyn SendHalf>,
+    ) -> Result<Infallible, End> {
         let (mut late, mut reached) = (false, Generation::NONE);
         loop {
             for answer in self.answers.take() {
-                self.say(send, &answer).await?;
+                self.send_message(send, &answer).await?;
             }
             let (next, wake) = {
                 let mut state = self.state.lock();
@@ -62,7 +65,7 @@ impl Session<'_> {
                         self.inner.meters.pushes.inc();
                         self.pushed.lock().get_or_insert_with(Instant::now);
                     }
-                    self.say(send, &message).await?;
+                    self.send_message(send, &message).await?;
                 }
                 (None, None) => self.news.notified().await,
                 (None, Some(wake)) => select! {
@@ -75,7 +78,11 @@ impl Session<'_> {
     }
 
     /// Writes one message.
-    async fn say(&self, send: &mut Box<dyn SendHalf>, message: &HubToSpoke) -> Result<(), End> {
+    async fn send_message(
+        &self,
+        send: &mut Box<dyn SendHalf>,
+        message: &HubToSpoke,
+    ) -> Result<(), End> {
         let frame = frame::encode(message)?;
         let mut rest = &*frame;
         while !rest.is_empty() {

@@ -27,8 +27,8 @@ use waiting::Waiting;
 
 mod waiting;
 
-/// Where pods are at home.
-pub(crate) struct Homes {
+/// The network of each pod: its address, its place in the pod network, and who waits for one.
+pub(crate) struct PodNetworks {
     network: Arc<dyn Network>,
     /// The device's own address, and the cluster's DNS domain.
     address: IpAddr,
@@ -39,7 +39,7 @@ pub(crate) struct Homes {
     waiting: Waiting,
 }
 
-impl Homes {
+impl PodNetworks {
     /// On a device with this address.
     pub(super) fn new(network: Arc<dyn Network>, address: IpAddr) -> Self {
         let domain = "cluster.local".to_owned();
