@@ -18,10 +18,9 @@
 //! reports, events, node  what spokes say, as objects     device, device_labels  the newest that one says of itself
 //! object_refs  where objects are, and of which a spoke may speak     observed  which generations of pods it has seen
 //! refusals   what cannot be planned, where its user looks     device_orders, receipts  decommissioned, and when
-//! compiling  whose pods wait for a compiler     compile_waits  how many of their streams
-//! incarnation  which life of the store this is; a folder put back from a copy is a new one
+//! compiling, compile_waits  whose pods wait for a compiler, in how many streams     reported  which reports are durable
+//! incarnation  which life of the store this is     plan_metrics, session_metrics  what is counted, and where it is shown
 //! session_records  sessions, leases of pod ranges in the store     stale_sessions  those of this hub's earlier life
-//! reported   which reports are durable      plan_metrics, session_metrics  what is counted, and where it is shown
 //! streams    modules, logs, figures, tunnels     relays  how many each spoke may have     host_memory  how much there is
 //! writes     what a session writes, whatever the disk says     pending_reports, write_room  what waits     answers
 //! ```

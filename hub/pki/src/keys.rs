@@ -29,7 +29,7 @@ use rcgen::KeyPair;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, AuthorityError};
 use crate::certificate::Certificate;
 use crate::file::{read, read_text, write};
 use crate::pki_error::PkiError;
