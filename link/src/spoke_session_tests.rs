@@ -177,7 +177,7 @@ fn what_the_hub_cannot_keep_is_told() {
 
 #[test]
 fn what_the_people_of_a_device_are_to_know_is_bounded() {
-    let told = up().hear(HubToSpoke::Notice("x".repeat(5000)));
+    let told = up().receive(HubToSpoke::Notice("x".repeat(5000)));
     assert_eq!(told, Ok(Some(Effect::Notice("x".repeat(1024)))));
 }
 

@@ -188,10 +188,10 @@ mod tests {
         let data = Data::open(&dir.path().join("data")).unwrap();
         let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
         let mut probe = probe(device, address);
-        assert_eq!(probe.look(&data).pressure, [""; 0]);
+        assert_eq!(probe.node_status(&data).pressure, [""; 0]);
         // What a hub has told is far ahead of it.
         probe.clock = Arc::new(FloorClock::new(u64::MAX / 2));
-        assert_eq!(probe.look(&data).pressure, [CLOCK_UNSYNCHRONIZED]);
+        assert_eq!(probe.node_status(&data).pressure, [CLOCK_UNSYNCHRONIZED]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ mod tests {
         let (dir, device) = machine(&[]);
         let data = Data::open(&dir.path().join("data")).unwrap();
         let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
-        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let mut probe = probe(device, address);
         let (node, thresholds) = (MemoryAccount::node(), thresholds(vec![], vec![]));
         let (inputs, mut told) = mpsc::channel(1);
         let stop = CancellationToken::new();

@@ -328,12 +328,12 @@ mod tests {
         assert!(before.0.is_some() && before.1.is_some());
         bench.ahead.0.store(4 - bench.ahead.unix_seconds(), Ordering::Relaxed);
         for _ in 0..2 {
-            let failed = crate::chain(&kept.look(&mut pki, &names()).unwrap_err());
+            let failed = crate::chain(&kept.renew_due(&mut pki, &names()).unwrap_err());
             assert!(failed.contains("the clock shows 1970-01-01T00:00:0"), "{failed}");
         }
         bench.ahead.0.store(0, Ordering::Relaxed);
         assert_eq!(bench.seen().await, before, "what was shown is shown");
-        kept.look(&mut pki, &names()).unwrap();
+        kept.renew_due(&mut pki, &names()).unwrap();
         assert_eq!(bench.seen().await, before, "and none of it was due");
     }
 

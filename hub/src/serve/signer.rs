@@ -54,7 +54,7 @@ impl Authority for Signer {
                 // Whatever else is wrong is so until somebody changes the Secret.
                 let pair = ca.and_then(|ca| ca.issue_foreign(&asked, now));
                 pair.map_err(|error| match error {
-                    AuthorityError::Clock(_) => told(&error),
+                    AuthorityError::Clock(_) => signing_error(&error),
                     wrong => SigningError::Refused(wrong.to_string()),
                 })?
             }

@@ -67,7 +67,7 @@ impl Containers for HollowContainers {
         if self.running.lock().remove(id) {
             self.counts.ends.fetch_add(1, Relaxed);
             let (reason, message) = ("Error".to_owned(), String::new());
-            let exit = Exit { code: 143, reason, message, told: true };
+            let exit = Exit { code: 143, reason, message, was_asked_to_stop: true };
             self.tell(Input::Exited(id.clone(), exit));
         }
     }

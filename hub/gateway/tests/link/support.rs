@@ -118,7 +118,6 @@ impl Images for OneImage {
 pub(crate) struct Hub {
     pub(crate) objects: Objects,
     pub(crate) gateway: Gateway,
-    pub(crate) authority: Arc<Authority>,
     pub(crate) ca: CertificateDer<'static>,
     key: KeyPair,
     pub(crate) stop: CancellationToken,
@@ -146,11 +145,11 @@ impl Hub {
         let ca = params.self_signed(&key).unwrap().der().clone();
         let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let authority = Arc::new(Authority::new(ca.clone(), ca_key).unwrap());
-        let identity = Identity { authority: authority.clone(), fleet_root: [3; 32] };
+        let identity = Identity { authority, fleet_root: [3; 32] };
         let gateway = Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub");
         gateway.tell_api("https://hub.example.com:6443");
         let stop = CancellationToken::new();
-        let hub = Self { objects, gateway, authority, ca, key, stop };
+        let hub = Self { objects, gateway, ca, key, stop };
         for namespace in ["kube-system", "default"] {
             let value = json!({
                 "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
@@ -186,12 +185,12 @@ impl Hub {
         let ca_key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let key = KeyPair::try_from(&ca_key);
         let authority = Arc::new(Authority::new(self.ca.clone(), ca_key).unwrap());
-        let identity = Identity { authority: authority.clone(), fleet_root: [3; 32] };
+        let identity = Identity { authority, fleet_root: [3; 32] };
         let objects = self.objects.clone();
         let images = Arc::new(OneImage(None));
         let gateway = Gateway::new(objects.clone(), images, identity, "hub");
         let (ca, stop) = (self.ca.clone(), CancellationToken::new());
-        Self { objects, gateway, authority, ca, key: key.unwrap(), stop }
+        Self { objects, gateway, ca, key: key.unwrap(), stop }
     }
 
     pub(crate) async fn create(
