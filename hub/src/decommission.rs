@@ -103,7 +103,7 @@ mod tests {
         let text = key.to_string();
         assert_eq!(nameless("pi-7", &[], Some(&text)).unwrap(), Some(key));
         let wiped = Wipe { key: text.clone(), ..Wipe::default() };
-        assert_eq!(nameless("pi-7", &[wiped.clone()], Some(&text)).unwrap(), None);
+        assert_eq!(nameless("pi-7", std::slice::from_ref(&wiped), Some(&text)).unwrap(), None);
         assert_eq!(nameless("pi-7", &[wiped], None).unwrap(), None);
         assert!(matches!(nameless("pi-7", &[], None), Err(DeviceError::Unknown(_))));
         let odd = nameless("pi-7", &[], Some("k1")).unwrap_err().to_string();
