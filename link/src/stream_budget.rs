@@ -3,10 +3,13 @@
 //! Guarantees:
 //! - a kind that is full refuses with a reason and takes no place of another, and one realm's connections leave places
 //!   for another's (`idle_connections_of_one_realm_keep_nobody_else_out`);
-//! - whoever asks for connections beside others leaves places for who comes later: a pod a share of what is free, and a
-//!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT_FREE`], of which
-//!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
-//!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - whoever asks for connections beside others leaves places for who comes later: a pod a share of what is free, a client
+//!   from outside all but [`limits::CLIENT_TUNNELS_KEPT_FREE`], and a spoke that carries its connections all but
+//!   [`limits::TUNNELS_KEPT_FREE`], of which everybody gets a share
+//!   (`who_asks_for_all_there_is_leaves_places_for_others`, `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - one client does not take up what its spoke may have at another one
+//!   (`a_client_leaves_its_spoke_places_at_another_one`), whichever of its network's addresses it has
+//!   (`a_network_of_ipv6_is_one_client`);
 //! - streams to the pods of one realm, and their logs, leave places for those of another, and in a realm whom its
 //!   cluster names leave some for people of the root, and these for the hub itself, however many they are
 //!   (`forty_names_of_a_cluster_leave_the_root_a_log_a_stream_and_a_command`,
@@ -31,6 +34,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::address_networks;
 use crate::limits;
 use crate::message::{RefusalV1, is_pod_address};
 use crate::names::ClusterName;
@@ -112,7 +116,8 @@ pub enum Asker {
     Spoke(ClusterName),
     /// A pod: on its device.
     Pod(IpAddr),
-    /// Who came in through a node port: on its device. It may be a proxy that speaks for hundreds.
+    /// Who came in through a node port: on its device. It may be a proxy that speaks for hundreds. Of IPv6 it is a network,
+    /// all of whose addresses are its.
     Client(IpAddr),
 }
 
@@ -122,19 +127,19 @@ impl Asker {
     pub fn at(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(pod) if is_pod_address(pod) => Self::Pod(pod.into()),
-            client => Self::Client(client),
+            client => Self::Client(address_networks::around(client)[0]),
         }
     }
 
     /// Whether it may have one more than its `own` while so many are free.
     const fn may(&self, free: usize, own: usize) -> bool {
         // One part in so many of what is free: one guest does not use up what its device has at another.
-        let (parts, all) = match self {
-            Self::Spoke(_) => (2, true),
-            Self::Client(_) => (3, true),
-            Self::Pod(_) => (3, false),
+        let (parts, kept) = match self {
+            Self::Spoke(_) => (2, limits::TUNNELS_KEPT_FREE),
+            Self::Client(_) => (3, limits::CLIENT_TUNNELS_KEPT_FREE),
+            Self::Pod(_) => (3, limits::REALM_TUNNELS_MAX),
         };
-        (all && limits::TUNNELS_KEPT_FREE < free) || parts * (own + 1) <= free
+        kept < free || parts * (own + 1) <= free
     }
 }
 

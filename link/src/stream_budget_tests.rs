@@ -84,7 +84,7 @@ fn a_proxy_has_hundreds_and_leaves_places_for_others() {
     let budget = Arc::new(Budget::default());
     let by = |address: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(address.into())));
     let proxy = all(&budget, &by([192, 168, 1, 9]));
-    assert_eq!(proxy.len(), limits::REALM_TUNNELS_MAX - limits::TUNNELS_KEPT_FREE);
+    assert_eq!(proxy.len(), limits::REALM_TUNNELS_MAX - limits::CLIENT_TUNNELS_KEPT_FREE);
     assert!(200 <= proxy.len());
     // In IPv6's clothes it is no other one.
     let dressed = Asker::at("::ffff:192.168.1.9".parse().unwrap());
@@ -94,6 +94,34 @@ fn a_proxy_has_hundreds_and_leaves_places_for_others() {
     assert!(16 <= pod.len() && 8 <= client.len(), "{} {}", pod.len(), client.len());
     drop(client);
     assert!(budget.take(by([192, 168, 1, 11])).is_ok());
+}
+
+#[test]
+fn a_client_leaves_its_spoke_places_at_another_one() {
+    let (here, at_hub) = (Arc::new(Budget::default()), Arc::new(Budget::default()));
+    let first = |from: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(from.into())));
+    let second = Use::Tunnel(ClusterName::root(), Some(Asker::Spoke(named("pi-1"))));
+    let by =
+        |from: [u8; 4]| Some((here.take(first(from)).ok()?, at_hub.take(second.clone()).ok()?));
+    let _stranger: Vec<_> = std::iter::from_fn(|| by([192, 168, 1, 9])).collect();
+    let others = (10..30).filter_map(|last| by([192, 168, 1, last])).collect::<Vec<_>>();
+    assert_eq!(others.len(), 20);
+    assert!(by([10, 64, 0, 2]).is_some(), "a pod of the spoke");
+    let other = Use::Tunnel(ClusterName::root(), Some(Asker::Spoke(named("pi-2"))));
+    assert!(16 <= all(&at_hub, &other).len());
+}
+
+#[test]
+fn a_network_of_ipv6_is_one_client() {
+    let budget = Arc::new(Budget::default());
+    let by = |host: usize| {
+        let address: IpAddr = format!("2001:db8:1:2::{host:x}").parse().unwrap();
+        Use::Tunnel(ClusterName::root(), Some(Asker::at(address)))
+    };
+    let held: Vec<_> = (1..1000).map_while(|host| budget.take(by(host)).ok()).collect();
+    assert_eq!(held.len(), limits::REALM_TUNNELS_MAX - limits::CLIENT_TUNNELS_KEPT_FREE);
+    let other = Asker::at("2001:db8:1:3::1".parse().unwrap());
+    assert!(budget.take(Use::Tunnel(ClusterName::root(), Some(other))).is_ok());
 }
 
 #[test]
