@@ -59,6 +59,7 @@ pub(crate) async fn answer(
         if by_name {
             bind::bind_named(&call, body).await
         } else {
+            let _room = call.room_to_write(verb, &body).await?;
             run(&call, verb, body, &mut held).await
         }
     });
