@@ -52,6 +52,8 @@ pub struct Wipe {
     pub told_at: Option<String>,
     /// When it said that it is done.
     pub wiped_at: Option<String>,
+    /// What it said stays there, as it is not the agent's.
+    pub left: Option<String>,
 }
 
 /// A device has another name from now on.
@@ -91,6 +93,7 @@ impl Order {
                 ordered_at: text("orderedAt").unwrap_or_default(),
                 told_at: text("toldAt"),
                 wiped_at: text("wipedAt"),
+                left: text("left"),
             })),
             "rename" => Some(Self::Rename(Rename { cluster, key, to: text("to")? })),
             _ => None,
@@ -117,9 +120,11 @@ impl Order {
             Self::Wipe(wipe) => {
                 data["id"] = json!(wipe.id);
                 data["orderedAt"] = json!(wipe.ordered_at);
-                for (name, at) in [("toldAt", &wipe.told_at), ("wipedAt", &wipe.wiped_at)] {
-                    if let Some(at) = at {
-                        data[name] = json!(at);
+                let said =
+                    [("toldAt", &wipe.told_at), ("wipedAt", &wipe.wiped_at), ("left", &wipe.left)];
+                for (name, text) in said {
+                    if let Some(text) = text {
+                        data[name] = json!(text);
                     }
                 }
             }
@@ -137,21 +142,30 @@ impl Wipe {
         self
     }
 
-    /// The device says that it is done. Its first receipt counts.
+    /// The device says that it is done, but for what is left. Its first receipt counts.
     #[must_use]
-    pub fn wiped(self, now: &str) -> Self {
+    pub fn wiped(self, now: &str, left: &str) -> Self {
         let mut told = self.told(now);
-        told.wiped_at.get_or_insert_with(|| now.to_owned());
+        if told.wiped_at.is_none() {
+            told.wiped_at = Some(now.to_owned());
+            // People read it in a terminal.
+            let words = left.chars().map(|c| if c.is_control() { ' ' } else { c });
+            told.left = Some(words.collect()).filter(|left: &String| !left.is_empty());
+        }
         told
     }
 
     /// How far it has come, for people.
     #[must_use]
     pub fn standing(&self) -> String {
-        let Self { cluster, key, ordered_at, told_at, wiped_at, .. } = self;
+        let Self { cluster, key, ordered_at, told_at, wiped_at, left, .. } = self;
         match (told_at, wiped_at) {
             (_, Some(at)) => {
-                format!("{cluster} is decommissioned: wiped at {at}, by the receipt of key {key}")
+                let left = left.as_deref().unwrap_or_default();
+                let but = if left.is_empty() { "" } else { "; what is not its own stays: " };
+                format!(
+                    "{cluster} is decommissioned: wiped at {at}, by the receipt of key {key}{but}{left}"
+                )
             }
             (Some(at), None) => format!(
                 "{cluster} is decommissioned: it heard so at {at} and wipes; no receipt of key {key} yet"
@@ -181,7 +195,7 @@ mod tests {
     #[test]
     fn an_order_reads_as_it_was_written() {
         let rename = Rename { cluster: "new".into(), key: "sha256:cd".into(), to: "pi-7".into() };
-        let done = wipe().wiped("2026-03-01T00:00:00Z");
+        let done = wipe().wiped("2026-03-01T00:00:00Z", "/data/nas");
         for order in [Order::Wipe(wipe()), Order::Wipe(done), Order::Rename(rename)] {
             let object = order.to_object();
             assert_eq!(Order::read(&object), Some(order), "{object}");
@@ -207,11 +221,13 @@ mod tests {
     fn the_first_word_counts_and_people_read_how_far_it_is() {
         let told = wipe().told("one").told("two");
         assert_eq!(told.told_at.as_deref(), Some("one"));
-        let wiped = told.clone().wiped("three").wiped("four");
+        let wiped = told.clone().wiped("three", "").wiped("four", "more");
         let at = (wiped.told_at.as_deref(), wiped.wiped_at.as_deref());
         assert_eq!(at, (Some("one"), Some("three")));
         assert!(wipe().standing().contains("at its next contact"));
         assert!(told.standing().contains("no receipt"));
-        assert!(wiped.standing().contains("wiped at three, by the receipt of key sha256:ab"));
+        assert!(wiped.standing().ends_with("wiped at three, by the receipt of key sha256:ab"));
+        let but = told.wiped("three", "a disk\u{1b}[2J").standing();
+        assert!(but.ends_with("key sha256:ab; what is not its own stays: a disk [2J"), "{but}");
     }
 }
