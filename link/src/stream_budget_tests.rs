@@ -1,5 +1,7 @@
 //! Who gets a place, and who does not.
 
+use futures::FutureExt as _;
+
 use super::*;
 
 fn tunnel(realm: &str) -> Use {
@@ -296,4 +298,55 @@ fn a_place_comes_back_with_its_stream() {
     assert_eq!(budget.0.lock().modules, 0);
     drop(all(&budget, &tunnel("root")));
     assert!(budget.0.lock().tunnels.is_empty());
+}
+
+/// A device's pod of the root.
+fn pod_stream() -> Use {
+    Use::PodStream(pods_of("root"))
+}
+
+#[tokio::test]
+async fn who_waits_has_the_next_place_in_the_order_of_coming() {
+    let budget = Arc::new(Budget::default());
+    let mut taken = all(&budget, &pod_stream());
+    assert_eq!(taken.len(), limits::REALM_POD_STREAMS_MAX);
+    let mut first = Box::pin(budget.wait(pod_stream()));
+    let mut second = Box::pin(budget.wait(pod_stream()));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    // Another realm's are for nobody of these.
+    let other = budget.wait(Use::PodStream(pods_of("pi-7"))).now_or_never().unwrap().unwrap();
+    drop(other);
+    assert!(first.as_mut().now_or_never().is_none());
+    drop(taken.pop());
+    // Who comes now does not come before them.
+    let mut third = Box::pin(budget.wait(pod_stream()));
+    assert!(third.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    let served = first.await.unwrap();
+    drop(served);
+    let served = second.await.unwrap();
+    drop((served, taken));
+    drop(third.await.unwrap());
+    let state = budget.0.lock();
+    assert!(state.waiting.is_empty() && state.pod_streams.all == 0);
+}
+
+#[tokio::test]
+async fn few_wait_and_who_gives_up_takes_nothing_along() {
+    let budget = Arc::new(Budget::default());
+    let mut taken = all(&budget, &pod_stream());
+    let lines_up = |_| {
+        let mut waiting = Box::pin(budget.wait(pod_stream()));
+        let answered = waiting.as_mut().now_or_never();
+        (waiting, answered)
+    };
+    let mut waiting: Vec<_> = (0..=WAITING_MAX).map(lines_up).collect();
+    let refused = waiting.pop().and_then(|(_, answered)| answered).unwrap().unwrap_err();
+    assert_eq!(refused.reason, TOO_MANY_REASON);
+    assert!(waiting.iter().all(|(_, answered)| answered.is_none()));
+    // The first is granted one and never looks.
+    drop(taken.pop());
+    drop(waiting);
+    assert!(budget.0.lock().waiting.is_empty());
+    assert!(budget.take(pod_stream()).is_ok(), "it has come back");
 }
