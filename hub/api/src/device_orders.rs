@@ -4,7 +4,7 @@
 //! ```text
 //! hub decommission NAME ─▶ Wipe of NAME's key ─▶ NAME's ManagedCluster is deleted
 //! hub replace OLD NEW   ─▶ Rename of NEW's key to OLD ─▶ Wipe of OLD's key ─▶ OLD belongs to NEW's key (one write: the switch)
-//!                       ─▶ NEW's ManagedCluster is deleted
+//!                       ─▶ takenAt ─▶ NEW's ManagedCluster is deleted
 //!
 //! a key that is to be wiped   comes ─▶ Decommissioned(id), toldAt ─▶ wipes ─▶ receipt signed with that key, wipedAt
 //! a key that is to be renamed comes ─▶ Renamed(OLD) ─▶ a certificate of OLD's ManagedCluster for it
@@ -12,7 +12,7 @@
 //!
 //! A Wipe bars its key from everything for as long as the object is there, whatever token it comes with: it is the revocation
 //! and, when it is carried out, the receipt. A Rename counts only while the name belongs to its key, so what stays behind of
-//! it opens nothing. Every step leaves what the commands find again when they are run a second time; what is done is not
+//! it opens nothing; whoever lost the name to another board takes it back while it says no `takenAt`. Every step leaves what the commands find again when they are run a second time; what is done is not
 //! done twice. Whoever may write ConfigMaps in kube-system can give and take orders, as they can make join tokens there.
 //!
 //! Guarantees:
@@ -65,6 +65,8 @@ pub struct Rename {
     pub key: String,
     /// The name that it has.
     pub to: String,
+    /// When that came to be its key's.
+    pub taken_at: Option<String>,
 }
 
 /// The name of the order to the device with this key.
@@ -95,7 +97,10 @@ impl Order {
                 wiped_at: text("wipedAt"),
                 left: text("left"),
             })),
-            "rename" => Some(Self::Rename(Rename { cluster, key, to: text("to")? })),
+            "rename" => {
+                let (to, taken_at) = (text("to")?, text("takenAt"));
+                Some(Self::Rename(Rename { cluster, key, to, taken_at }))
+            }
             _ => None,
         }
     }
@@ -128,7 +133,12 @@ impl Order {
                     }
                 }
             }
-            Self::Rename(rename) => data["to"] = json!(rename.to),
+            Self::Rename(rename) => {
+                data["to"] = json!(rename.to);
+                if let Some(at) = &rename.taken_at {
+                    data["takenAt"] = json!(at);
+                }
+            }
         }
         object
     }
@@ -194,9 +204,16 @@ mod tests {
 
     #[test]
     fn an_order_reads_as_it_was_written() {
-        let rename = Rename { cluster: "new".into(), key: "sha256:cd".into(), to: "pi-7".into() };
+        let rename = Rename {
+            cluster: "new".into(),
+            key: "sha256:cd".into(),
+            to: "pi-7".into(),
+            ..Rename::default()
+        };
+        let taken = Rename { taken_at: Some("2026-02-01T00:00:00Z".to_owned()), ..rename.clone() };
         let done = wipe().wiped("2026-03-01T00:00:00Z", "/data/nas");
-        for order in [Order::Wipe(wipe()), Order::Wipe(done), Order::Rename(rename)] {
+        let wipes = [wipe(), done].map(Order::Wipe);
+        for order in wipes.into_iter().chain([rename, taken].map(Order::Rename)) {
             let object = order.to_object();
             assert_eq!(Order::read(&object), Some(order), "{object}");
         }

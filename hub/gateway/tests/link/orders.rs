@@ -140,7 +140,8 @@ async fn a_receipt_is_signed_by_the_key_for_this_very_order() {
 
 /// What `hub replace pi-7 new` orders.
 async fn replace(hub: &Hub, old: &Device, new: &Device) {
-    let rename = Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into() };
+    let rename =
+        Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into(), ..Rename::default() };
     give(hub, &Order::Rename(rename), new).await;
     decommission(hub, "pi-7", old).await;
     let switch = |mut value: Value| {
@@ -193,7 +194,8 @@ async fn what_is_left_of_a_replacement_that_broke_off_opens_nothing() {
     let (old, new) = (Device::new(), Device::new());
     let of_old = hub.join(&old, "pi-7", TOKEN).await.unwrap().certificate;
     let of_new = hub.join(&new, "new", TOKEN).await.unwrap().certificate;
-    let rename = Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into() };
+    let rename =
+        Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into(), ..Rename::default() };
     give(&hub, &Order::Rename(rename), &new).await;
     for (certificate, name) in [(&of_old, "pi-7"), (&of_new, "new")] {
         let word = first_word(&hub, certificate, name).await;
