@@ -5,7 +5,7 @@
 //!   (`who_asks_the_hub_with_a_cluster_s_kubeconfig_is_told_which_it_takes`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::debug;
 
 use crate::host_address;
 use crate::kubeconfig::{Access, KubeconfigError};
@@ -98,6 +99,18 @@ pub struct Client {
     answer_bytes_max: usize,
 }
 
+/// What a stranger is told who may not have the hub dial this. Whoever has named an address knows it; which addresses the
+/// hub's network has for a name, and whether it has any, is nobody else's to know.
+fn not_dialled(host: &str, kept: &[(SocketAddr, &str)]) -> String {
+    let what = match (host.parse::<IpAddr>(), kept) {
+        (Ok(_), [(at, leads), ..]) => format!("{at} ({leads}) is not everybody's to reach, and"),
+        (Ok(_), []) | (Err(_), _) => {
+            format!("{host} leads to no address that everybody reaches, and is")
+        }
+    };
+    format!("{what} not dialled for a spoke's cluster: use a Service whose endpoints are pods")
+}
+
 /// An answer's code and body.
 pub struct Answer {
     /// HTTP code.
@@ -151,19 +164,21 @@ impl Client {
 
     async fn dial(&self) -> io::Result<TcpStream> {
         let host = self.host.trim_matches(['[', ']']);
+        let found = tokio::net::lookup_host((host, self.port)).await;
+        if !self.keeps_out {
+            let all: Vec<_> = found?.collect();
+            return TcpStream::connect(&*all).await;
+        }
         let (mut open, mut kept) = (Vec::<SocketAddr>::new(), Vec::new());
-        for at in tokio::net::lookup_host((host, self.port)).await? {
-            match host_address::kept_from_strangers(at.ip()).filter(|_| self.keeps_out) {
+        for at in found.into_iter().flatten() {
+            match host_address::kept_from_strangers(at.ip()) {
                 None => open.push(at),
-                Some(leads) => kept.push(format!("{at} ({leads})")),
+                Some(leads) => kept.push((at, leads)),
             }
         }
-        if open.is_empty() && !kept.is_empty() {
-            let why = format!(
-                "{} is not everybody's to reach, and not dialled for a spoke's cluster: use a Service whose endpoints are pods",
-                kept.join(", ")
-            );
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        if open.is_empty() {
+            debug!(host, ?kept, "not dialled for a spoke's cluster");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, not_dialled(host, &kept)));
         }
         // What was looked at is what is dialled: a name may stand for something else by now.
         TcpStream::connect(&*open).await
@@ -434,6 +449,16 @@ mod tests {
         {
             assert!(said(status, home).starts_with("the hub refused: configmaps"), "{status}");
         }
+    }
+
+    #[test]
+    fn a_stranger_is_not_told_what_a_name_resolves_to() {
+        let kept = [("10.1.2.3:443".parse::<SocketAddr>().unwrap(), "a private network")];
+        let known = not_dialled("db.internal", &kept);
+        assert_eq!(known, not_dialled("db.internal", &[]), "nor whether it does");
+        assert!(known.contains("db.internal") && !known.contains("10.1"), "{known}");
+        let named = not_dialled("10.1.2.3", &kept);
+        assert!(named.contains("10.1.2.3:443 (a private network) is not everybody's"), "{named}");
     }
 
     #[test]

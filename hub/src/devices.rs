@@ -1,8 +1,14 @@
 //! Devices as `hub decommission` and `hub replace` find them, and the orders that they give
 //! ([`freewheel_hub_api::device_orders`]).
+//!
+//! Guarantees:
+//! - who lost a place to another board leaves no order behind, and takes none back that was carried out
+//!   (`an_order_is_taken_back_when_another_board_has_the_place`).
 
 use bytes::Bytes;
-use freewheel_hub_api::device_orders::{DEVICE_LABEL, NAMESPACE, ORDER_LABEL, Order, Wipe, name};
+use freewheel_hub_api::device_orders::{
+    DEVICE_LABEL, NAMESPACE, ORDER_LABEL, Order, Rename, Wipe, name,
+};
 use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, DEVICE_LABELS_ANNOTATION};
 use freewheel_hub_pki::letters;
 use freewheel_hub_schema::time;
@@ -235,13 +241,54 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
     Err(DeviceError::Changed(device.name.clone()))
 }
 
+/// Notes that a board has the place that it was to take: from here on nobody takes its order back.
+pub async fn note_taken(client: &Client, becomes: &Rename) -> Result<(), ClientError> {
+    let given = order(client, &becomes.key).await?;
+    if given.is_some_and(|given| is_taken(&given, &becomes.to)) {
+        return Ok(());
+    }
+    let taken = Rename { taken_at: Some(time::now()), ..becomes.clone() };
+    give(client, &becomes.key, &Order::Rename(taken)).await.map(drop)
+}
+
+fn is_taken(order: &Order, to: &str) -> bool {
+    matches!(order, Order::Rename(rename) if rename.to == to && rename.taken_at.is_some())
+}
+
+/// Takes an order back that came to nothing: the one that was there before it was seen that its board does not have the
+/// place. Who takes the place for it meanwhile writes it anew.
+pub async fn take_back(client: &Client, becomes: &Rename) -> Result<(), ClientError> {
+    let path = order_path(&becomes.key);
+    let Some(there) = look(client, &path).await? else { return Ok(()) };
+    let place = find(client, &becomes.to).await?;
+    if !came_to_nothing(Order::read(&there).as_ref(), place.as_ref(), becomes) {
+        return Ok(());
+    }
+    let meta = &there["metadata"];
+    let only = json!({"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]});
+    match remove(client, &path, &only).await {
+        Err(ClientError::Refused { code: StatusCode::CONFLICT, .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether nothing has come of this order.
+fn came_to_nothing(order: Option<&Order>, place: Option<&Device>, becomes: &Rename) -> bool {
+    let has_it = place.is_some_and(|place| place.key.as_ref() == Some(&becomes.key));
+    !has_it && matches!(order, Some(Order::Rename(there)) if there == becomes)
+}
+
 /// Deletes its ManagedCluster, which goes when all that belongs to it is gone.
 pub async fn delete(client: &Client, device: &Device) -> Result<(), ClientError> {
-    let options =
-        json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": device.uid}});
     let path = format!("{CLUSTERS}/{}", device.name);
+    remove(client, &path, &json!({"uid": device.uid})).await
+}
+
+/// Deletes what is there, if it is this.
+async fn remove(client: &Client, path: &str, only: &Value) -> Result<(), ClientError> {
+    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": only});
     let body = Bytes::from(options.to_string());
-    match client.send(Method::DELETE, &path, JSON, body).await?.success() {
+    match client.send(Method::DELETE, path, JSON, body).await?.success() {
         Ok(_) | Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => Ok(()),
         Err(error) => Err(error),
     }
@@ -250,6 +297,23 @@ pub async fn delete(client: &Client, device: &Device) -> Result<(), ClientError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_order_is_taken_back_when_another_board_has_the_place() {
+        let [cluster, key, to] = ["new", "k2", "pi-7"].map(str::to_owned);
+        let becomes = Rename { cluster, key, to, taken_at: None };
+        let given = Order::Rename(becomes.clone());
+        let place = |key: &str| Device { key: Some(key.to_owned()), ..Device::default() };
+        let nothing =
+            |order: &Order, key: &str| came_to_nothing(Some(order), Some(&place(key)), &becomes);
+        assert!(nothing(&given, "k3") && came_to_nothing(Some(&given), None, &becomes));
+        assert!(!nothing(&given, "k2"), "it has it");
+        let taken = Order::Rename(Rename { taken_at: Some("now".to_owned()), ..becomes.clone() });
+        assert!(!nothing(&taken, "k3"), "it had it, and may come back to it");
+        assert!(is_taken(&taken, "pi-7") && !is_taken(&taken, "pi-8") && !is_taken(&given, "pi-7"));
+        let wiped = Order::Wipe(Wipe::default());
+        assert!(!nothing(&wiped, "k3") && !came_to_nothing(None, None, &becomes));
+    }
 
     #[test]
     fn a_device_is_known_by_its_key() {

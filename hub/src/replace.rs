@@ -9,6 +9,8 @@
 //!                                                          └ one write, before which nothing has become another's
 //! ```
 //!
+//! Of two that take one place at once, one has it, and the other takes back what its board was to become.
+//!
 //! Guarantees:
 //! - said again, it goes on where it was, from wherever it broke off (`what_is_left_to_be_done_is_seen_in_what_is_there`),
 //!   and wipes no place for a board that has come under the new one's name since
@@ -52,17 +54,22 @@ pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
     let meant = (&*new, key.as_deref());
     match (decide(&place, board.as_ref(), order.as_ref(), runs, meant)?, &board) {
         (Step::Nothing, _) => {}
-        (Step::Tidy, Some(board)) => devices::delete(&client, board).await?,
+        (Step::Tidy, Some(board)) => {
+            if let Some(key) = &place.key {
+                devices::note_taken(&client, &becomes(&new, key, &old)).await?;
+            }
+            devices::delete(&client, board).await?;
+        }
         (Step::Switch { from, to }, Some(board)) => {
-            let becomes = Rename { cluster: new.clone(), key: to.clone(), to: old.clone() };
-            let given = devices::give(&client, &to, &Order::Rename(becomes)).await?;
+            let becomes = becomes(&new, &to, &old);
+            let given = devices::give(&client, &to, &Order::Rename(becomes.clone())).await?;
             if matches!(given, Order::Wipe(_)) {
                 return Err(DeviceError::Decommissioned(new));
             }
             if let Some(from) = from {
                 devices::wipe(&client, &old, &from).await?;
             }
-            devices::hand_over(&client, &place, &to).await?;
+            switch(&client, &place, &becomes).await?;
             devices::delete(&client, board).await?;
         }
         (Step::Tidy | Step::Switch { .. }, None) => return Err(unknown(&new)),
@@ -73,6 +80,24 @@ pub async fn run(options: ReplaceOptions) -> Result<(), DeviceError> {
     }
     println!("`hub decommission` says what becomes of the one that was {old}");
     Ok(())
+}
+
+/// What the board `new` with this key is told.
+fn becomes(new: &str, key: &str, old: &str) -> Rename {
+    let [cluster, key, to] = [new, key, old].map(str::to_owned);
+    Rename { cluster, key, to, taken_at: None }
+}
+
+/// The place belongs to the board from here on. Where another board was faster this one's order is taken back.
+async fn switch(client: &Client, place: &Device, becomes: &Rename) -> Result<(), DeviceError> {
+    match devices::hand_over(client, place, &becomes.key).await {
+        Ok(()) => devices::note_taken(client, becomes).await.map_err(DeviceError::from),
+        Err(lost @ (DeviceError::Changed(_) | DeviceError::Going(_))) => {
+            devices::take_back(client, becomes).await?;
+            Err(lost)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// By what is there, for the board of this name, and of this key where one is said; `order` is the one to the key that the
@@ -127,7 +152,7 @@ mod tests {
     }
 
     fn renamed() -> Order {
-        Order::Rename(Rename { cluster: "new".into(), key: "k2".into(), to: "pi-7".into() })
+        Order::Rename(becomes("new", "k2", "pi-7"))
     }
 
     #[test]

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::artifact::PublicKey;
+use crate::digest::Digest;
 use crate::frame::{self, FrameError, FrameReader};
 use crate::message::{Reason, bounded};
 use crate::names::ClusterName;
@@ -111,19 +112,27 @@ pub enum Ask {
     Wiped(WipedV1),
 }
 
+/// What a receipt may say of what stays.
+pub const LEFT_BYTES_MAX: usize = 1024;
+
 /// The receipt of a device that has wiped what it held. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WipedV1 {
     /// Certificate signing request, DER, with its key; its one common name is [`WipedV1::statement`]: what was signed for
     /// anything else is no receipt.
     pub csr: Vec<u8>,
+    /// What stays in its data directory as others have put it there, in words; empty when nothing does.
+    pub left: String,
 }
 
 impl WipedV1 {
-    /// What a device signs when it has done what this order says.
+    /// What a device signs when it has done what this order says, but for this.
     #[must_use]
-    pub fn statement(order: &str) -> String {
-        format!("freewheel:wiped:{order}")
+    pub fn statement(order: &str, left: &str) -> String {
+        match left {
+            "" => format!("freewheel:wiped:{order}"),
+            left => format!("freewheel:wiped:{order}:{}", Digest::of(left.as_bytes())),
+        }
     }
 }
 
@@ -280,7 +289,9 @@ impl Ask {
         match self {
             Self::Join(request) => request.is_bounded(),
             Self::Renew(request) => request.is_bounded(),
-            Self::Wiped(request) => request.csr.len() <= 4096,
+            Self::Wiped(request) => {
+                request.csr.len() <= 4096 && request.left.len() <= LEFT_BYTES_MAX
+            }
         }
     }
 }
@@ -314,7 +325,7 @@ pub async fn renew(link: &dyn Transport, request: RenewRequestV1) -> Result<Acce
     accepted(exchange(link, &Ask::Renew(request), |_| {}).await?)
 }
 
-/// Says that all is wiped, and waits until the hub has kept that.
+/// Says that all is wiped but for what is not the agent's, and waits until the hub has kept that.
 ///
 /// # Errors
 /// When the hub refuses or goes away.

@@ -64,9 +64,12 @@ pub const MODULE_STREAMS_MAX: usize = 16;
 pub const TUNNELS_MAX: usize = 360;
 /// The most of them that one realm has: another one finds places.
 pub const REALM_TUNNELS_MAX: usize = 320;
-/// Of those the ones that nobody gets who has many already: a proxy that speaks for hundreds finds hundreds, and others
-/// still find some.
+/// Of those the ones that no spoke gets at the hub who has many already: who carries the connections of hundreds finds
+/// hundreds, and others still find some.
 pub const TUNNELS_KEPT_FREE: usize = 80;
+/// The same of a client from outside at its node, as it may be a proxy. The hub knows only the node: what is kept from one
+/// client is more there, so that all that it may have does not take up what its node may have at another one.
+pub const CLIENT_TUNNELS_KEPT_FREE: usize = 120;
 /// Streams to pods that a link carries at a time for clients of the API.
 pub const POD_STREAMS_MAX: usize = 36;
 /// The most of them that are to pods of one realm: those to another's find places.
@@ -124,7 +127,9 @@ const _: () = {
             + FIGURES_ANSWERS_AT_ONCE
             <= STREAMS_MAX
     );
-    assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
+    assert!(REALM_TUNNELS_MAX < TUNNELS_MAX && CLIENT_TUNNELS_KEPT_FREE < REALM_TUNNELS_MAX / 2);
+    // What one client has leaves its node as many at another one's link as two spokes would have to leave each other there.
+    assert!(TUNNELS_KEPT_FREE / 2 <= CLIENT_TUNNELS_KEPT_FREE - TUNNELS_KEPT_FREE);
     // Whoever stands last in one realm leaves the first of another a place beyond those that are kept before them.
     assert!(2 * POD_STREAMS_KEPT_FOR_FIRST < POD_STREAMS_MAX - REALM_POD_STREAMS_MAX);
     assert!(2 * LOG_STREAMS_KEPT_FOR_FIRST < LOG_STREAMS_MAX - REALM_LOG_STREAMS_MAX);

@@ -115,7 +115,7 @@ pub struct PodV1 {
     pub containers: Vec<ContainerV1>,
     /// spec.volumes
     pub volumes: Vec<VolumeV1>,
-    /// What else it says: [`PodStorageV1`], [`PodEndedV1`],
+    /// What else it says: [`PodStorageV1`], [`PodEndedV1`], [`PodOsV1`],
     /// [`ContainersEndedV1`](crate::ended::ContainersEndedV1), [`PodProbesV1`](crate::probes::PodProbesV1).
     pub parts: Parts,
 }
@@ -173,6 +173,20 @@ pub struct PodEndedV1 {
 impl InPart for PodEndedV1 {
     const KIND: u16 = 2;
 }
+
+/// spec.os; a part of pods that are for another system than [`OWN_SYSTEM`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodOsV1 {
+    /// name
+    pub name: String,
+}
+
+impl InPart for PodOsV1 {
+    const KIND: u16 = 5;
+}
+
+/// The system that every Node says it has.
+pub const OWN_SYSTEM: &str = "linux";
 
 /// spec.restartPolicy
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,10 +3,13 @@
 //! Guarantees:
 //! - a kind that is full refuses with a reason and takes no place of another, and one realm's connections leave places
 //!   for another's (`idle_connections_of_one_realm_keep_nobody_else_out`);
-//! - whoever asks for connections beside others leaves places for who comes later: a pod a share of what is free, and a
-//!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT_FREE`], of which
-//!   everybody gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
-//!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - whoever asks for connections beside others leaves places for who comes later: a pod a share of what is free, a client
+//!   from outside all but [`limits::CLIENT_TUNNELS_KEPT_FREE`], and a spoke that carries its connections all but
+//!   [`limits::TUNNELS_KEPT_FREE`], of which everybody gets a share
+//!   (`who_asks_for_all_there_is_leaves_places_for_others`, `a_proxy_has_hundreds_and_leaves_places_for_others`);
+//! - one client does not take up what its spoke may have at another one
+//!   (`a_client_leaves_its_spoke_places_at_another_one`), whichever of its network's addresses it has
+//!   (`a_network_of_ipv6_is_one_client`);
 //! - streams to the pods of one realm, and their logs, leave places for those of another, and in a realm whom its
 //!   cluster names leave some for people of the root, and these for the hub itself, however many they are
 //!   (`forty_names_of_a_cluster_leave_the_root_a_log_a_stream_and_a_command`,
@@ -19,7 +22,9 @@
 //! - who is refused is told whose share it is that is full (`a_refusal_says_whose_share_is_full`);
 //! - of pods whose realm nobody here knows any more none keeps another's out
 //!   (`pods_that_are_here_no_more_share_no_realm`);
-//! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
+//! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`), and goes to who has waited for
+//!   one longest (`who_waits_has_the_next_place_in_the_order_of_coming`), who are few
+//!   (`few_wait_and_who_gives_up_takes_nothing_along`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,11 +35,16 @@ use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::oneshot;
 
+use crate::address_networks;
 use crate::limits;
 use crate::message::{RefusalV1, is_pod_address};
 use crate::names::ClusterName;
 use crate::transport::Stream;
+
+/// Those who wait for a place at a time. Each has a stream already, of which a link has so many.
+const WAITING_MAX: usize = limits::POD_STREAMS_MAX;
 
 /// Reason of a refusal for want of a place: to be tried again later.
 pub const TOO_MANY_REASON: &str = "TooManyRequests";
@@ -112,7 +122,8 @@ pub enum Asker {
     Spoke(ClusterName),
     /// A pod: on its device.
     Pod(IpAddr),
-    /// Who came in through a node port: on its device. It may be a proxy that speaks for hundreds.
+    /// Who came in through a node port: on its device. It may be a proxy that speaks for hundreds. Of IPv6 it is a network,
+    /// all of whose addresses are its.
     Client(IpAddr),
 }
 
@@ -122,19 +133,19 @@ impl Asker {
     pub fn at(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(pod) if is_pod_address(pod) => Self::Pod(pod.into()),
-            client => Self::Client(client),
+            client => Self::Client(address_networks::around(client)[0]),
         }
     }
 
     /// Whether it may have one more than its `own` while so many are free.
     const fn may(&self, free: usize, own: usize) -> bool {
         // One part in so many of what is free: one guest does not use up what its device has at another.
-        let (parts, all) = match self {
-            Self::Spoke(_) => (2, true),
-            Self::Client(_) => (3, true),
-            Self::Pod(_) => (3, false),
+        let (parts, kept) = match self {
+            Self::Spoke(_) => (2, limits::TUNNELS_KEPT_FREE),
+            Self::Client(_) => (3, limits::CLIENT_TUNNELS_KEPT_FREE),
+            Self::Pod(_) => (3, limits::REALM_TUNNELS_MAX),
         };
-        (all && limits::TUNNELS_KEPT_FREE < free) || parts * (own + 1) <= free
+        kept < free || parts * (own + 1) <= free
     }
 }
 
@@ -163,6 +174,23 @@ struct BudgetState {
     pod_streams: PodPlaces,
     /// Those of them that are commands, by container.
     commands: BTreeMap<Arc<str>, PodPlaces>,
+    /// In the order of their coming.
+    waiting: BTreeMap<u64, Waiting>,
+    last: u64,
+}
+
+/// Somebody who waits for a place, as the budget sees it.
+#[derive(Debug)]
+struct Waiting {
+    of: Use,
+    granted: oneshot::Sender<StreamPermit>,
+}
+
+/// The same, as it sees itself.
+struct Waiter {
+    budget: Arc<Budget>,
+    number: u64,
+    granted: oneshot::Receiver<StreamPermit>,
 }
 
 /// Places that realms share, and in each of them those who ask for its pods.
@@ -208,6 +236,68 @@ const COMMANDS: Bounds = Bounds {
 };
 
 impl BudgetState {
+    fn take(&mut self, of: &Use) -> Result<(), RefusalV1> {
+        let full = |what: String| Err(RefusalV1::new(TOO_MANY_REASON, what));
+        let slot = match of {
+            Use::Logs(client) => return self.take_log(client),
+            Use::PodStream(client) => return self.take_pod_stream(client),
+            Use::Command(client, container) => return self.take_command(client, container),
+            Use::Module if limits::MODULE_STREAMS_MAX <= self.modules => {
+                return full(format!(
+                    "the link carries {} modules already",
+                    limits::MODULE_STREAMS_MAX
+                ));
+            }
+            Use::Renewal if limits::RENEWAL_STREAMS_MAX <= self.renewals => {
+                return full("a certificate is being renewed already".to_owned());
+            }
+            Use::Figures if limits::FIGURES_ANSWERS_AT_ONCE <= self.tellings => {
+                return full("the spoke is telling its figures already".to_owned());
+            }
+            Use::Figures => &mut self.tellings,
+            Use::Renewal => &mut self.renewals,
+            Use::Module => &mut self.modules,
+            Use::Tunnel(realm, asker) => {
+                self.has_room(realm, asker.as_ref())?;
+                if let Some(asker) = asker {
+                    *self.askers.entry((realm.clone(), asker.clone())).or_default() += 1;
+                }
+                self.tunnels.entry(realm.clone()).or_default()
+            }
+        };
+        *slot += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, of: &Use) {
+        match of {
+            Use::Logs(client) => self.logs.give_back(client),
+            Use::PodStream(client) => self.pod_streams.give_back(client),
+            Use::Command(client, container) => self.end_command(client, container),
+            Use::Module => self.modules -= 1,
+            Use::Renewal => self.renewals -= 1,
+            Use::Figures => self.tellings -= 1,
+            Use::Tunnel(realm, asker) => {
+                less(&mut self.tunnels, realm);
+                if let Some(asker) = asker {
+                    less(&mut self.askers, &(realm.clone(), asker.clone()));
+                }
+            }
+        }
+    }
+
+    /// Takes places for those who wait and find one, in the order of their coming.
+    fn grant(&mut self) -> Vec<Waiting> {
+        let mut granted = Vec::new();
+        for (number, waiting) in std::mem::take(&mut self.waiting) {
+            match self.take(&waiting.of) {
+                Ok(()) => granted.push(waiting),
+                Err(_) => drop(self.waiting.insert(number, waiting)),
+            }
+        }
+        granted
+    }
+
     /// Whether there is a place for a connection.
     fn has_room(&self, realm: &ClusterName, asker: Option<&Asker>) -> Result<(), RefusalV1> {
         let all: usize = self.tunnels.values().sum();
@@ -366,50 +456,41 @@ impl Budget {
     /// # Errors
     /// With what to tell who asked, when there is none.
     pub fn take(self: &Arc<Self>, of: Use) -> Result<StreamPermit, RefusalV1> {
-        let full = |what: String| Err(RefusalV1::new(TOO_MANY_REASON, what));
-        let mut state = self.0.lock();
-        let slot = match &of {
-            Use::Logs(client) => {
-                state.take_log(client)?;
-                drop(state);
-                return Ok(StreamPermit { budget: self.clone(), of });
-            }
-            Use::PodStream(client) => {
-                state.take_pod_stream(client)?;
-                drop(state);
-                return Ok(StreamPermit { budget: self.clone(), of });
-            }
-            Use::Command(client, container) => {
-                state.take_command(client, container)?;
-                drop(state);
-                return Ok(StreamPermit { budget: self.clone(), of });
-            }
-            Use::Module if limits::MODULE_STREAMS_MAX <= state.modules => {
-                return full(format!(
-                    "the link carries {} modules already",
-                    limits::MODULE_STREAMS_MAX
-                ));
-            }
-            Use::Renewal if limits::RENEWAL_STREAMS_MAX <= state.renewals => {
-                return full("a certificate is being renewed already".to_owned());
-            }
-            Use::Figures if limits::FIGURES_ANSWERS_AT_ONCE <= state.tellings => {
-                return full("the spoke is telling its figures already".to_owned());
-            }
-            Use::Figures => &mut state.tellings,
-            Use::Renewal => &mut state.renewals,
-            Use::Module => &mut state.modules,
-            Use::Tunnel(realm, asker) => {
-                state.has_room(realm, asker.as_ref())?;
-                if let Some(asker) = asker {
-                    *state.askers.entry((realm.clone(), asker.clone())).or_default() += 1;
-                }
-                state.tunnels.entry(realm.clone()).or_default()
-            }
-        };
-        *slot += 1;
-        drop(state);
+        self.0.lock().take(&of)?;
         Ok(StreamPermit { budget: self.clone(), of })
+    }
+
+    /// Takes a place as soon as there is one, after those who wait for the same. Who gives up meanwhile takes none along.
+    ///
+    /// # Errors
+    /// When as many wait as may.
+    pub async fn wait(self: &Arc<Self>, of: Use) -> Result<StreamPermit, RefusalV1> {
+        let mut waiter = match self.line_up(of)? {
+            Ok(permit) => return Ok(permit),
+            Err(waiter) => waiter,
+        };
+        // Whoever waits is answered: the budget is there as long as they are.
+        let gone = |_| RefusalV1::new(TOO_MANY_REASON, "the link has no place for it");
+        (&mut waiter.granted).await.map_err(gone)
+    }
+
+    /// The place, or one in the line for it.
+    fn line_up(self: &Arc<Self>, of: Use) -> Result<Result<StreamPermit, Waiter>, RefusalV1> {
+        let mut state = self.0.lock();
+        let is_first = state.waiting.values().all(|other| other.of != of);
+        if is_first && state.take(&of).is_ok() {
+            drop(state);
+            return Ok(Ok(StreamPermit { budget: self.clone(), of }));
+        }
+        if WAITING_MAX <= state.waiting.len() {
+            let text = format!("the link has no place for it, and {WAITING_MAX} wait for one");
+            return Err(RefusalV1::new(TOO_MANY_REASON, text));
+        }
+        state.last += 1;
+        let (number, (sender, granted)) = (state.last, oneshot::channel());
+        state.waiting.insert(number, Waiting { of, granted: sender });
+        drop(state);
+        Ok(Err(Waiter { budget: self.clone(), number, granted }))
     }
 }
 
@@ -424,21 +505,21 @@ impl StreamPermit {
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut state = self.budget.0.lock();
-        match &self.of {
-            Use::Logs(client) => state.logs.give_back(client),
-            Use::PodStream(client) => state.pod_streams.give_back(client),
-            Use::Command(client, container) => state.end_command(client, container),
-            Use::Module => state.modules -= 1,
-            Use::Renewal => state.renewals -= 1,
-            Use::Figures => state.tellings -= 1,
-            Use::Tunnel(realm, asker) => {
-                less(&mut state.tunnels, realm);
-                if let Some(asker) = asker {
-                    less(&mut state.askers, &(realm.clone(), asker.clone()));
-                }
-            }
+        let granted = {
+            let mut state = self.budget.0.lock();
+            state.give_back(&self.of);
+            state.grant()
+        };
+        for Waiting { of, granted } in granted {
+            // Of who waits no more it comes back.
+            drop(granted.send(Self { budget: self.budget.clone(), of }));
         }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.budget.0.lock().waiting.remove(&self.number);
     }
 }
 

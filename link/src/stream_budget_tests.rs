@@ -1,5 +1,7 @@
 //! Who gets a place, and who does not.
 
+use futures::FutureExt as _;
+
 use super::*;
 
 fn tunnel(realm: &str) -> Use {
@@ -84,7 +86,7 @@ fn a_proxy_has_hundreds_and_leaves_places_for_others() {
     let budget = Arc::new(Budget::default());
     let by = |address: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(address.into())));
     let proxy = all(&budget, &by([192, 168, 1, 9]));
-    assert_eq!(proxy.len(), limits::REALM_TUNNELS_MAX - limits::TUNNELS_KEPT_FREE);
+    assert_eq!(proxy.len(), limits::REALM_TUNNELS_MAX - limits::CLIENT_TUNNELS_KEPT_FREE);
     assert!(200 <= proxy.len());
     // In IPv6's clothes it is no other one.
     let dressed = Asker::at("::ffff:192.168.1.9".parse().unwrap());
@@ -94,6 +96,34 @@ fn a_proxy_has_hundreds_and_leaves_places_for_others() {
     assert!(16 <= pod.len() && 8 <= client.len(), "{} {}", pod.len(), client.len());
     drop(client);
     assert!(budget.take(by([192, 168, 1, 11])).is_ok());
+}
+
+#[test]
+fn a_client_leaves_its_spoke_places_at_another_one() {
+    let (here, at_hub) = (Arc::new(Budget::default()), Arc::new(Budget::default()));
+    let first = |from: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(from.into())));
+    let second = Use::Tunnel(ClusterName::root(), Some(Asker::Spoke(named("pi-1"))));
+    let by =
+        |from: [u8; 4]| Some((here.take(first(from)).ok()?, at_hub.take(second.clone()).ok()?));
+    let _stranger: Vec<_> = std::iter::from_fn(|| by([192, 168, 1, 9])).collect();
+    let others = (10..30).filter_map(|last| by([192, 168, 1, last])).collect::<Vec<_>>();
+    assert_eq!(others.len(), 20);
+    assert!(by([10, 64, 0, 2]).is_some(), "a pod of the spoke");
+    let other = Use::Tunnel(ClusterName::root(), Some(Asker::Spoke(named("pi-2"))));
+    assert!(16 <= all(&at_hub, &other).len());
+}
+
+#[test]
+fn a_network_of_ipv6_is_one_client() {
+    let budget = Arc::new(Budget::default());
+    let by = |host: usize| {
+        let address: IpAddr = format!("2001:db8:1:2::{host:x}").parse().unwrap();
+        Use::Tunnel(ClusterName::root(), Some(Asker::at(address)))
+    };
+    let held: Vec<_> = (1..1000).map_while(|host| budget.take(by(host)).ok()).collect();
+    assert_eq!(held.len(), limits::REALM_TUNNELS_MAX - limits::CLIENT_TUNNELS_KEPT_FREE);
+    let other = Asker::at("2001:db8:1:3::1".parse().unwrap());
+    assert!(budget.take(Use::Tunnel(ClusterName::root(), Some(other))).is_ok());
 }
 
 #[test]
@@ -268,4 +298,55 @@ fn a_place_comes_back_with_its_stream() {
     assert_eq!(budget.0.lock().modules, 0);
     drop(all(&budget, &tunnel("root")));
     assert!(budget.0.lock().tunnels.is_empty());
+}
+
+/// A device's pod of the root.
+fn pod_stream() -> Use {
+    Use::PodStream(pods_of("root"))
+}
+
+#[tokio::test]
+async fn who_waits_has_the_next_place_in_the_order_of_coming() {
+    let budget = Arc::new(Budget::default());
+    let mut taken = all(&budget, &pod_stream());
+    assert_eq!(taken.len(), limits::REALM_POD_STREAMS_MAX);
+    let mut first = Box::pin(budget.wait(pod_stream()));
+    let mut second = Box::pin(budget.wait(pod_stream()));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    // Another realm's are for nobody of these.
+    let other = budget.wait(Use::PodStream(pods_of("pi-7"))).now_or_never().unwrap().unwrap();
+    drop(other);
+    assert!(first.as_mut().now_or_never().is_none());
+    drop(taken.pop());
+    // Who comes now does not come before them.
+    let mut third = Box::pin(budget.wait(pod_stream()));
+    assert!(third.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    let served = first.await.unwrap();
+    drop(served);
+    let served = second.await.unwrap();
+    drop((served, taken));
+    drop(third.await.unwrap());
+    let state = budget.0.lock();
+    assert!(state.waiting.is_empty() && state.pod_streams.all == 0);
+}
+
+#[tokio::test]
+async fn few_wait_and_who_gives_up_takes_nothing_along() {
+    let budget = Arc::new(Budget::default());
+    let mut taken = all(&budget, &pod_stream());
+    let lines_up = |_| {
+        let mut waiting = Box::pin(budget.wait(pod_stream()));
+        let answered = waiting.as_mut().now_or_never();
+        (waiting, answered)
+    };
+    let mut waiting: Vec<_> = (0..=WAITING_MAX).map(lines_up).collect();
+    let refused = waiting.pop().and_then(|(_, answered)| answered).unwrap().unwrap_err();
+    assert_eq!(refused.reason, TOO_MANY_REASON);
+    assert!(waiting.iter().all(|(_, answered)| answered.is_none()));
+    // The first is granted one and never looks.
+    drop(taken.pop());
+    drop(waiting);
+    assert!(budget.0.lock().waiting.is_empty());
+    assert!(budget.take(pod_stream()).is_ok(), "it has come back");
 }

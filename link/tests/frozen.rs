@@ -270,6 +270,11 @@ fn record_parts() {
     let mut parts = Parts::default();
     parts.put(&storage).unwrap();
     frozen(&parts, "01010701016301ac0200");
+    let os = PodOsV1 { name: text("w") };
+    frozen(&os, "0177");
+    let mut parts = Parts::default();
+    parts.put(&os).unwrap();
+    frozen(&parts, "0105020177");
     let ended = PodEndedV1 { failed: true, reason: text("r"), message: text("m") };
     frozen(&ended, "010172016d");
     let mut parts = Parts::default();

@@ -410,15 +410,16 @@ impl Identity {
 }
 
 impl Witness {
-    /// What this device says when it has wiped all that it held, signed with the key that it is known by.
-    pub(crate) fn receipt(&self, order: &str) -> Result<WipedV1, IdentityError> {
+    /// What this device says when it has wiped all that it held, and what stays, signed with the key that it is known by.
+    pub(crate) fn receipt(&self, order: &str, left: &str) -> Result<WipedV1, IdentityError> {
         let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
         let key = rcgen::KeyPair::try_from(&der).map_err(IdentityError::Key)?;
         let mut params = rcgen::CertificateParams::new(Vec::new()).map_err(IdentityError::Key)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CommonName, WipedV1::statement(order));
+        let statement = WipedV1::statement(order, left);
+        params.distinguished_name.push(rcgen::DnType::CommonName, statement);
         let csr = params.serialize_request(&key).map_err(IdentityError::Key)?;
-        Ok(WipedV1 { csr: csr.der().to_vec() })
+        Ok(WipedV1 { csr: csr.der().to_vec(), left: left.to_owned() })
     }
 }
 

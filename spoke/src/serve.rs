@@ -25,7 +25,7 @@ use freewheel_link::stream_budget::TOO_MANY_REASON;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Command, Duplex, FetchError, Handle, LogStream, Serve, Stdin};
 use freewheel_spoke_agent::volumes::{attempt_of, log_aside, log_dir, pod_dir};
-use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
+use freewheel_spoke_net::{Bottleneck, Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -244,20 +244,30 @@ fn not_connected(error: NetError) -> RefusalV1 {
 
 /// The same for a pod here and a pod on another node.
 fn not_reached(error: &FetchError, to: SocketAddr) -> NetError {
-    let FetchError::Refused(refusal) = error else { return NetError::Unreachable };
+    let refusal = match error {
+        FetchError::Refused(refusal) => refusal,
+        FetchError::NoPlace(refusal) => return way_full(refusal, Bottleneck::Link),
+        FetchError::Offline
+        | FetchError::Closed(_)
+        | FetchError::Frame(_)
+        | FetchError::Broken(_)
+        | FetchError::Sink(_) => return NetError::Unreachable,
+    };
     match (refusal.reason.as_str(), to.ip()) {
         (POD_FULL, IpAddr::V4(pod)) => NetError::Full(pod),
         (REFUSED | POD_FULL, _) => NetError::Refused,
-        (TOO_MANY_REASON, _) => {
-            // It is the link's places that are taken: whoever leaves the pod makes none.
-            let count = REFUSALS.fetch_add(1, Ordering::Relaxed) + 1;
-            if count.is_power_of_two() {
-                warn!(count, error = %refusal, "connections to other nodes are refused");
-            }
-            NetError::Refused
-        }
+        (TOO_MANY_REASON, _) => way_full(refusal, Bottleneck::Beyond),
         _ => NetError::Unreachable,
     }
+}
+
+/// It is the link's places that are taken, or those that the hub has for this node: whoever leaves the pod makes none.
+fn way_full(refusal: &RefusalV1, what: Bottleneck) -> NetError {
+    let count = REFUSALS.fetch_add(1, Ordering::Relaxed) + 1;
+    if count.is_power_of_two() {
+        warn!(count, error = %refusal, "connections to other nodes are refused");
+    }
+    NetError::WayFull(what)
 }
 
 /// The link as the pod network's way to other nodes.
@@ -335,8 +345,11 @@ mod tests {
         assert_eq!(refused(not_connected(NetError::Full(pod))), NetError::Full(pod));
         assert_eq!(refused(not_connected(NetError::Refused)), NetError::Refused);
         assert_eq!(refused(not_connected(NetError::Timeout)), NetError::Unreachable);
-        // The asker's share of the link, the device's own, or the hub's.
-        assert_eq!(refused(RefusalV1::new(TOO_MANY_REASON, "enough")), NetError::Refused);
+        // The asker's share of the link, or the device's at the hub.
+        let enough = || RefusalV1::new(TOO_MANY_REASON, "enough");
+        let here = not_reached(&FetchError::NoPlace(enough()), to);
+        assert_eq!(here, NetError::WayFull(Bottleneck::Link));
+        assert_eq!(refused(enough()), NetError::WayFull(Bottleneck::Beyond));
     }
 
     #[tokio::test]

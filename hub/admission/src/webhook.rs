@@ -6,13 +6,14 @@
 //! permits     how many calls at a time
 //! calls       in turn, in time ─ Caller: HTTPS ─▶ review: what was answered
 //!             or ─▶ unsuccessful: what is told of an answer that is no success
-//! invocation  one is asked about one write
+//! invocation  one is asked about one write           failures   what is logged of one that does not answer
 //! validating  all at the same time                   mutating   one after the other, with what those before have made
 //! ```
 
 mod address;
 mod calls;
 mod client_config;
+mod failures;
 mod hook;
 mod invocation;
 mod mutating;

@@ -4,7 +4,7 @@
 //! ```text
 //! hub decommission NAME ─▶ Wipe of NAME's key ─▶ NAME's ManagedCluster is deleted
 //! hub replace OLD NEW   ─▶ Rename of NEW's key to OLD ─▶ Wipe of OLD's key ─▶ OLD belongs to NEW's key (one write: the switch)
-//!                       ─▶ NEW's ManagedCluster is deleted
+//!                       ─▶ takenAt ─▶ NEW's ManagedCluster is deleted
 //!
 //! a key that is to be wiped   comes ─▶ Decommissioned(id), toldAt ─▶ wipes ─▶ receipt signed with that key, wipedAt
 //! a key that is to be renamed comes ─▶ Renamed(OLD) ─▶ a certificate of OLD's ManagedCluster for it
@@ -12,7 +12,7 @@
 //!
 //! A Wipe bars its key from everything for as long as the object is there, whatever token it comes with: it is the revocation
 //! and, when it is carried out, the receipt. A Rename counts only while the name belongs to its key, so what stays behind of
-//! it opens nothing. Every step leaves what the commands find again when they are run a second time; what is done is not
+//! it opens nothing; whoever lost the name to another board takes it back while it says no `takenAt`. Every step leaves what the commands find again when they are run a second time; what is done is not
 //! done twice. Whoever may write ConfigMaps in kube-system can give and take orders, as they can make join tokens there.
 //!
 //! Guarantees:
@@ -52,6 +52,8 @@ pub struct Wipe {
     pub told_at: Option<String>,
     /// When it said that it is done.
     pub wiped_at: Option<String>,
+    /// What it said stays there, as it is not the agent's.
+    pub left: Option<String>,
 }
 
 /// A device has another name from now on.
@@ -63,6 +65,8 @@ pub struct Rename {
     pub key: String,
     /// The name that it has.
     pub to: String,
+    /// When that came to be its key's.
+    pub taken_at: Option<String>,
 }
 
 /// The name of the order to the device with this key.
@@ -91,8 +95,12 @@ impl Order {
                 ordered_at: text("orderedAt").unwrap_or_default(),
                 told_at: text("toldAt"),
                 wiped_at: text("wipedAt"),
+                left: text("left"),
             })),
-            "rename" => Some(Self::Rename(Rename { cluster, key, to: text("to")? })),
+            "rename" => {
+                let (to, taken_at) = (text("to")?, text("takenAt"));
+                Some(Self::Rename(Rename { cluster, key, to, taken_at }))
+            }
             _ => None,
         }
     }
@@ -117,13 +125,20 @@ impl Order {
             Self::Wipe(wipe) => {
                 data["id"] = json!(wipe.id);
                 data["orderedAt"] = json!(wipe.ordered_at);
-                for (name, at) in [("toldAt", &wipe.told_at), ("wipedAt", &wipe.wiped_at)] {
-                    if let Some(at) = at {
-                        data[name] = json!(at);
+                let said =
+                    [("toldAt", &wipe.told_at), ("wipedAt", &wipe.wiped_at), ("left", &wipe.left)];
+                for (name, text) in said {
+                    if let Some(text) = text {
+                        data[name] = json!(text);
                     }
                 }
             }
-            Self::Rename(rename) => data["to"] = json!(rename.to),
+            Self::Rename(rename) => {
+                data["to"] = json!(rename.to);
+                if let Some(at) = &rename.taken_at {
+                    data["takenAt"] = json!(at);
+                }
+            }
         }
         object
     }
@@ -137,21 +152,30 @@ impl Wipe {
         self
     }
 
-    /// The device says that it is done. Its first receipt counts.
+    /// The device says that it is done, but for what is left. Its first receipt counts.
     #[must_use]
-    pub fn wiped(self, now: &str) -> Self {
+    pub fn wiped(self, now: &str, left: &str) -> Self {
         let mut told = self.told(now);
-        told.wiped_at.get_or_insert_with(|| now.to_owned());
+        if told.wiped_at.is_none() {
+            told.wiped_at = Some(now.to_owned());
+            // People read it in a terminal.
+            let words = left.chars().map(|c| if c.is_control() { ' ' } else { c });
+            told.left = Some(words.collect()).filter(|left: &String| !left.is_empty());
+        }
         told
     }
 
     /// How far it has come, for people.
     #[must_use]
     pub fn standing(&self) -> String {
-        let Self { cluster, key, ordered_at, told_at, wiped_at, .. } = self;
+        let Self { cluster, key, ordered_at, told_at, wiped_at, left, .. } = self;
         match (told_at, wiped_at) {
             (_, Some(at)) => {
-                format!("{cluster} is decommissioned: wiped at {at}, by the receipt of key {key}")
+                let left = left.as_deref().unwrap_or_default();
+                let but = if left.is_empty() { "" } else { "; what is not its own stays: " };
+                format!(
+                    "{cluster} is decommissioned: wiped at {at}, by the receipt of key {key}{but}{left}"
+                )
             }
             (Some(at), None) => format!(
                 "{cluster} is decommissioned: it heard so at {at} and wipes; no receipt of key {key} yet"
@@ -180,9 +204,16 @@ mod tests {
 
     #[test]
     fn an_order_reads_as_it_was_written() {
-        let rename = Rename { cluster: "new".into(), key: "sha256:cd".into(), to: "pi-7".into() };
-        let done = wipe().wiped("2026-03-01T00:00:00Z");
-        for order in [Order::Wipe(wipe()), Order::Wipe(done), Order::Rename(rename)] {
+        let rename = Rename {
+            cluster: "new".into(),
+            key: "sha256:cd".into(),
+            to: "pi-7".into(),
+            ..Rename::default()
+        };
+        let taken = Rename { taken_at: Some("2026-02-01T00:00:00Z".to_owned()), ..rename.clone() };
+        let done = wipe().wiped("2026-03-01T00:00:00Z", "/data/nas");
+        let wipes = [wipe(), done].map(Order::Wipe);
+        for order in wipes.into_iter().chain([rename, taken].map(Order::Rename)) {
             let object = order.to_object();
             assert_eq!(Order::read(&object), Some(order), "{object}");
         }
@@ -207,11 +238,13 @@ mod tests {
     fn the_first_word_counts_and_people_read_how_far_it_is() {
         let told = wipe().told("one").told("two");
         assert_eq!(told.told_at.as_deref(), Some("one"));
-        let wiped = told.clone().wiped("three").wiped("four");
+        let wiped = told.clone().wiped("three", "").wiped("four", "more");
         let at = (wiped.told_at.as_deref(), wiped.wiped_at.as_deref());
         assert_eq!(at, (Some("one"), Some("three")));
         assert!(wipe().standing().contains("at its next contact"));
         assert!(told.standing().contains("no receipt"));
-        assert!(wiped.standing().contains("wiped at three, by the receipt of key sha256:ab"));
+        assert!(wiped.standing().ends_with("wiped at three, by the receipt of key sha256:ab"));
+        let but = told.wiped("three", "a disk\u{1b}[2J").standing();
+        assert!(but.ends_with("key sha256:ab; what is not its own stays: a disk [2J"), "{but}");
     }
 }

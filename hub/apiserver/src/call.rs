@@ -20,6 +20,7 @@ use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
 use crate::flow::TakenSeat;
+use crate::flow::large_writes::{WriteRoom, packed_tree_bytes, tree_bytes};
 use crate::flow::shares::Sharer;
 use crate::flow::workers::WorkerQueue;
 use crate::lease::Renewal;
@@ -150,6 +151,30 @@ impl Call {
     /// The format of a Status.
     pub(crate) fn status_wire(&self) -> Wire {
         media::status_wire(self.header(&ACCEPT))
+    }
+
+    /// Waits for room for what a large write is made of: trees of what is there and of what it is to be, of which a change
+    /// has one more to change.
+    ///
+    /// # Errors
+    /// 429 when there is none.
+    pub(crate) async fn room_to_write(
+        &self,
+        verb: &str,
+        body: &[u8],
+    ) -> Result<Option<WriteRoom>, ApiError> {
+        let trees_of_old = match verb {
+            "create" => 0,
+            "update" => 1,
+            "patch" => 3,
+            _ => return Ok(None),
+        };
+        let is_packed = matches!(self.body_wire(), Ok(Wire::Protobuf));
+        let of_body = if is_packed { packed_tree_bytes(body) } else { tree_bytes(body) };
+        let old = (0 < trees_of_old).then(|| self.hub.server.objects.get(&self.object_ref()));
+        let of_old = old.and_then(Result::ok).map_or(0, |old| tree_bytes(&old.object.body));
+        let bytes = of_body + trees_of_old * of_old;
+        self.hub.flows.large_writes.room(self.sharer(), bytes).await
     }
 
     /// Who holds what the hub holds for the caller.

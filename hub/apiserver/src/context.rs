@@ -31,7 +31,7 @@ use crate::respond;
 use crate::shutdown::Shutdown;
 use crate::tenant::{Tenant, Tenants};
 use crate::tokens::Issuer;
-use crate::trail::Trail;
+use crate::trail::{FailureLog, Trail};
 use crate::usage::Usage;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
@@ -79,6 +79,7 @@ pub(crate) struct Hub {
     pub(crate) packed: Packed,
     pub(crate) meters: Arc<RequestMetrics>,
     pub(crate) auditing: Option<Auditing>,
+    pub(crate) failures: FailureLog,
 }
 
 impl Hub {
@@ -101,6 +102,7 @@ impl Hub {
             tenants: Tenants::default(),
             agents: AgentEnds::default(),
             packed: Packed::default(),
+            failures: FailureLog::default(),
             meters: RequestMetrics::shown_in(&server.metrics),
             auditing: audit::begin(server.audit.as_ref(), objects.clock(), &server.metrics),
             server,

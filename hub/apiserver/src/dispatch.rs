@@ -15,6 +15,7 @@ use crate::body::Body;
 use crate::context::{Context, Extra, Hub};
 use crate::flow;
 use crate::flow::asked::Asked;
+use crate::flow::shares::Sharer;
 use crate::path::{self, Route, verb};
 use crate::query::Query;
 use crate::request_body::RequestBody;
@@ -76,12 +77,20 @@ pub(crate) async fn handle(
     debug!(query = uri.query(), code = response.status().as_u16(), "answered");
     // Of health, which has no passage, it is an answer.
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR && passage.is_some() {
-        context.trail.failed(&context.user, method, uri.path());
+        log_failure(&context);
     }
     if let Some(known_by) = known_by {
         response.extensions_mut().insert(known_by);
     }
     response.map(|body| body.passing(passage))
+}
+
+/// Logs that a request has failed for a reason that is the hub's, where few of its cluster's have.
+fn log_failure(context: &Context<'_>) {
+    let user = &*context.user;
+    if let Some(unlogged) = context.hub.failures.count(Sharer::from(user).home()) {
+        context.trail.failed(user, (context.method, context.uri.path()), unlogged);
+    }
 }
 
 async fn of_registry(

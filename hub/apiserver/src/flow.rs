@@ -3,12 +3,12 @@
 //! ```text
 //! watch, log, session ─▶ lasting ─────────────────────────────┐
 //! all else ─▶ room, by cluster ─▶ seats of its cluster (KEP-1040) ─▶ answered ─▶ all of it is out: both are free
-//!                                                             └─ a large answer ─▶ room by the byte (heavy)
+//!                                                             └─ a large answer, a large write ─▶ room by the byte
 //! ```
 //!
 //! The room is the hub's memory, which [clusters share](shares): each has at most three times what is free, so that
-//! none takes it from the others, and who waits for a seat is in it, too. What lasts, large answers and work that takes
-//! long are shared in the same way, and in each cluster by its users. In it a cluster has [`Bounds::seats`], and its
+//! none takes it from the others, and who waits for a seat is in it, too. What lasts, large answers, large writes and work
+//! that takes long are shared in the same way, and in each cluster by its users. In it a cluster has [`Bounds::seats`], and its
 //! FlowSchemas and PriorityLevelConfigurations say who of its users gets them ([seats], [configurations]); those of one
 //! cluster are nothing to another's requests. Exempt requests take no seat of these: in the root a share of the room for
 //! each user, in another cluster, which says itself who is exempt, as many seats beside the others at most. A watch has its seat until all is out that was there at its beginning. Health is asked without a passage: to
@@ -29,6 +29,7 @@ mod configurations;
 mod fair_pool;
 mod figures;
 pub(crate) mod large_answers;
+pub(crate) mod large_writes;
 mod priority_levels;
 mod refusal;
 mod seats;
@@ -50,6 +51,7 @@ use configurations::Configurations;
 use fair_pool::{FairPool, PoolShare};
 use figures::FlowFigures;
 use large_answers::LargeAnswers;
+use large_writes::LargeWrites;
 pub(crate) use priority_levels::dump;
 use refusal::{no_seat, too_many};
 use seats::{ClusterSeats, Seat};
@@ -112,6 +114,8 @@ pub(crate) struct Flows {
     figures: Arc<FlowFigures>,
     /// For large answers, by the byte.
     pub(crate) large_answers: LargeAnswers,
+    /// For what large writes are made of, in the same way.
+    pub(crate) large_writes: LargeWrites,
     /// For what takes milliseconds.
     pub(crate) workers: Workers,
 }
@@ -134,8 +138,18 @@ impl Flows {
         let figures = FlowFigures::of(configurations.suggested_names());
         let (root, own, of_root) = (ClusterName::root(), configurations.clone(), seats.clone());
         figures.show(metrics, move || of_root.levels(&root, || own.of(&root)));
-        let (large_answers, workers) = (LargeAnswers::new(patience), Workers::default());
-        Ok(Self { requests, lasting, configurations, seats, figures, large_answers, workers })
+        let (large_answers, large_writes) = (LargeAnswers::new(patience), LargeWrites::default());
+        let workers = Workers::default();
+        Ok(Self {
+            requests,
+            lasting,
+            configurations,
+            seats,
+            figures,
+            large_answers,
+            large_writes,
+            workers,
+        })
     }
 
     /// Takes in what clusters say about their requests. For ever.

@@ -7,7 +7,7 @@
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
 //!   tenant, authn, authz which logical cluster, as long as it is there; who calls, what they may do   (access, tokens)
-//!   resource             verb ▸ permission ▸ call, which is one request for objects   (write_deadline)
+//!   resource             verb ▸ permission ▸ call, which is one request for objects   (request_deadline)
 //!     read, watch          get, list; watch          (encode, frame, frame_cache, splice, converted, lease)
 //!     write, apply, delete create, update, patch; server-side apply; delete   (decode)
 //!     scale, bind, connect subresources with a body of their own; ways in, as rules see them

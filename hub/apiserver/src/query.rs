@@ -18,6 +18,8 @@ pub struct Query {
     pub bookmarks: bool,
     /// `timeoutSeconds`
     pub timeout_seconds: Option<u64>,
+    /// `timeout`, as it was said first.
+    pub timeout: Option<String>,
     /// `labelSelector`
     pub label_selector: String,
     /// `fieldSelector`
@@ -70,6 +72,9 @@ impl Query {
                 "watch" => out.watch = flag(&value),
                 "allowWatchBookmarks" => out.bookmarks = flag(&value),
                 "timeoutSeconds" => out.timeout_seconds = number(&value)?.try_into().ok(),
+                "timeout" => {
+                    out.timeout.get_or_insert_with(|| value.into_owned());
+                }
                 "labelSelector" => out.label_selector = value.into_owned(),
                 "fieldSelector" => out.field_selector = value.into_owned(),
                 "resourceVersion" => out.resource_version = value.into_owned(),

@@ -1,6 +1,6 @@
-//! Objects: from a path to its verb, with permission and body, in time   (write_deadline).
+//! Objects: from a path to its verb, with permission and body, in time   (request_deadline).
 
-mod write_deadline;
+mod request_deadline;
 
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub(crate) async fn answer(
     }
     let by_name = bind::is_collection(&target);
     let (call, verb) = asked(context, tenant, target).await?;
+    let door = (verb, call.subresource.as_str());
+    let patience = request_deadline::patience(door, call.query.timeout.as_deref())?;
     if flow::lasts(verb, &call.subresource) {
         let lasting = context.incoming.unread_until(call.hub.last(&call.user)).await?;
         call.check_still()?;
@@ -59,10 +61,11 @@ pub(crate) async fn answer(
         if by_name {
             bind::bind_named(&call, body).await
         } else {
+            let _room = call.room_to_write(verb, &body).await?;
             run(&call, verb, body, &mut held).await
         }
     });
-    let answer = write_deadline::in_time((verb, &call.subresource), work).await;
+    let answer = request_deadline::in_time(patience, work).await;
     let mut answer = finished(context, &call, answer).map(|body| body.keeping(held));
     if let Some(deprecated) = &call.view.served.deprecated {
         respond::warn(&mut answer, &[deprecated.to_string()]);

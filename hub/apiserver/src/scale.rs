@@ -64,9 +64,10 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let unknown = Mutex::new(Vec::new());
     let change = |object: Value| {
         let before = scale_of(kind, &object)?;
-        let mut after = patch.apply(&before, SCALE.into())?;
-        *unknown.lock() = settle(&mut after, &patch, SCALE.into(), how.field_validation)?;
-        with_scale(kind, object, &after)
+        let after = || patch.apply(&before, SCALE.into());
+        let (mut patched, shown) = (after()?, (&patch, &after as &dyn Fn() -> _));
+        *unknown.lock() = settle(&mut patched, shown, SCALE.into(), how.field_validation)?;
+        with_scale(kind, object, &patched)
     };
     let (objects, door) = (&call.hub.server.objects, Some(SUBRESOURCE));
     let written = objects.modify(&how, &call.object_ref(), door, change).await?;

@@ -10,6 +10,8 @@
 //!   resource (`what_is_logged_of_a_request_says_which_it_is`);
 //! - where nobody looks there is no span (`a_request_that_nobody_looks_at_has_no_span`).
 
+mod failure_log;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crate::media::Wire;
 use crate::memory_account::{Held, MemoryAccount};
 use crate::path::Target;
 use crate::tenant::Tenant;
+pub(crate) use failure_log::FailureLog;
 
 /// Where the number is.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -162,9 +165,11 @@ impl Trail {
         }
     }
 
-    /// It has failed for a reason that is the hub's. Its client has the number, too.
-    pub(crate) fn failed(&self, user: &User, method: &Method, path: &str) {
-        warn!(id = &*text(&self.number), user = user.name, %method, path, "a request failed inside of the hub");
+    /// It has failed for a reason that is the hub's. Its client has the number, too. Before it so many others were not
+    /// logged.
+    pub(crate) fn failed(&self, user: &User, (method, path): (&Method, &str), unlogged: u64) {
+        let (id, user) = (text(&self.number), &user.name);
+        warn!(id = &*id, user, %method, path, unlogged, "a request failed inside of the hub");
     }
 
     /// Puts its number among the headers of its answer.

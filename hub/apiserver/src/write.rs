@@ -80,10 +80,13 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     // The change may run again after a conflict; the last run counts.
     let unknown = Mutex::new(Vec::new());
     let change = |stored: Value| {
-        let document = view.outward(stored.clone())?;
-        let mut patched = patch.apply(&document, typed)?;
+        // Where it is served as it is stored, one tree is enough.
+        let outward = (!view.is_verbatim()).then(|| view.outward(stored.clone())).transpose()?;
+        let document = outward.as_ref().unwrap_or(&stored);
+        let after = || patch.apply(document, typed);
+        let mut patched = after()?;
         check_name(call, &patched)?;
-        *unknown.lock() = settle(&mut patched, &patch, typed, how.field_validation)?;
+        *unknown.lock() = settle(&mut patched, (&patch, &after), typed, how.field_validation)?;
         let new = view.inward(patched);
         view.check(&new, Some(&stored))?;
         Ok(new)
@@ -152,7 +155,8 @@ fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
     )))
 }
 
-/// Makes a patched document canonical; a document that is none is the patch's mistake.
+/// Makes a patched document canonical; a document that is none is the patch's mistake. `after` makes it once more, to be
+/// shown: a copy of each would be as large as it is.
 ///
 /// What a patch says twice, or of fields that are unknown, is 422 under strict validation, where a POST or PUT gets
 /// 400: so kube-apiserver 1.36 has it for all three forms, with the document after the patch or, of a strategic merge,
@@ -160,13 +164,14 @@ fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
 /// `jsonPatcher`, `applyPatchToObject`). Only server-side apply has 400 there.
 pub(crate) fn settle(
     patched: &mut Value,
-    patch: &Patch,
+    (patch, after): (&Patch, &dyn Fn() -> Result<Value, ApiError>),
     typed: Typed<'_>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    let (before, version, name) = (patched.clone(), typed.version, typed.kind);
+    let (version, name) = (typed.version, typed.kind);
     let invalid = |why: &str| {
-        let mistake = FieldError::invalid("patch", &json!(patch.shown(&before)), why);
+        let shown = after().map_or_else(|error| error.message, |before| patch.shown(&before));
+        let mistake = FieldError::invalid("patch", &json!(shown), why);
         ApiError::invalid("", "", "", &[mistake])
     };
     let unknown = types::canonicalise(patched, typed).map_err(|error| {

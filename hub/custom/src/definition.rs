@@ -103,6 +103,13 @@ pub fn kinds(definition: &Value, converter: Option<&Arc<dyn Converter>>) -> Vec<
     wanted.map(kind).collect()
 }
 
+/// Whether what a cluster has of its own was made of this one, as [`kinds`] would make it again.
+#[must_use]
+pub fn is_made(definition: &Value, own: &[Arc<Kind>]) -> bool {
+    let (storage, origin) = (storage(definition), origin(definition));
+    own.iter().any(|kind| *kind.storage() == storage && kind.origin() == origin)
+}
+
 /// A definition, under the names that it was given.
 struct Accepted<'a> {
     definition: &'a Value,
@@ -262,6 +269,17 @@ mod tests {
         let hidden = super::kinds(&hidden, None);
         assert!(!hidden[0].served && hidden[1].served);
         assert_ne!(hidden[0].origin(), kinds[0].origin());
+    }
+
+    #[test]
+    fn what_was_made_of_a_definition_is_known() {
+        let mut definition = definition();
+        let own: Vec<_> = kinds(&definition, None).into_iter().map(Arc::new).collect();
+        assert!(is_made(&definition, &own) && !is_made(&definition, &[]));
+        definition["status"]["conditions"] = json!([{"type": "Established"}]);
+        assert!(is_made(&definition, &own), "nothing is made of those");
+        definition["status"]["acceptedNames"]["kind"] = json!("Gadget");
+        assert!(!is_made(&definition, &own));
     }
 
     #[test]

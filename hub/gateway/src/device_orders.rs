@@ -56,9 +56,13 @@ pub(crate) async fn note_told(objects: &Objects, key: &Digest) {
     }
 }
 
-/// Keeps that the device has done what an order said.
-pub(crate) async fn note_wiped(objects: &Objects, key: &Digest) -> Result<(), ApiError> {
-    change(objects, key, |wipe, now| wipe.wiped(now)).await
+/// Keeps that the device has done what an order said, but for what it says is left.
+pub(crate) async fn note_wiped(
+    objects: &Objects,
+    key: &Digest,
+    left: &str,
+) -> Result<(), ApiError> {
+    change(objects, key, |wipe, now| wipe.wiped(now, left)).await
 }
 
 /// Changes an order to wipe; one that is none any more stays as it is.

@@ -18,6 +18,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::{name, time};
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
+use freewheel_link::plan::OWN_SYSTEM;
 use freewheel_link::report::{NodeEventV1, NodeStatusV1};
 use serde_json::{Map, Value, json};
 
@@ -255,7 +256,7 @@ fn node_status(spoke: &ClusterName, old: &Value, (status, now): (&NodeStatusV1, 
         "architecture": status.architecture, "bootID": status.boot_id,
         "containerRuntimeVersion": "wasmtime://48.0", "kernelVersion": status.kernel,
         "kubeProxyVersion": "", "kubeletVersion": version(status),
-        "machineID": status.machine_id, "operatingSystem": "linux",
+        "machineID": status.machine_id, "operatingSystem": OWN_SYSTEM,
         "osImage": status.os_image, "systemUUID": status.machine_id,
     });
     out.insert("nodeInfo".into(), info);

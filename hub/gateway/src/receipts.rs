@@ -1,4 +1,4 @@
-//! The last word of a device that is decommissioned: all that it held is wiped.
+//! The last word of a device that is decommissioned: all that it held is wiped, but for what is not its own.
 //!
 //! Guarantees:
 //! - a receipt is of the key that the order is for, and of no other word that it has ever signed
@@ -24,10 +24,11 @@ pub(crate) async fn take(objects: &Objects, receipt: &WipedV1) -> Result<(), Ref
     };
     let request = Request::read(&receipt.csr).map_err(|error| odd(&error.to_string()))?;
     let (names, _) = request.claims().map_err(|error| odd(&error.to_string()))?;
-    if names != [WipedV1::statement(&wipe.id)] {
+    if names != [WipedV1::statement(&wipe.id, &said.left)] {
         return Err(odd("what is signed is no receipt of this key's order"));
     }
-    device_orders::note_wiped(objects, &key).await?;
-    info!(cluster = wipe.cluster, %key, "a decommissioned device has wiped what it held");
+    device_orders::note_wiped(objects, &key, &said.left).await?;
+    let (cluster, left) = (wipe.cluster, &said.left);
+    info!(cluster, %key, left, "a decommissioned device has wiped what it held");
     Ok(())
 }

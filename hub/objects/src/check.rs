@@ -1,22 +1,33 @@
-//! What is stored is valid: every mistake that a write makes. Where that takes long it is looked for aside.
+//! What is stored is valid: every mistake that a write makes. Where that takes long it is looked for aside, in the object
+//! itself: as a tree it is many times its text, and a second one beside it is as large.
+//!
+//! Guarantees:
+//! - a write holds one tree of what it writes, and one of what was there before
+//!   (`a_large_definition_is_one_tree_while_it_is_made`).
 
 mod turns;
+
+use std::sync::Arc;
 
 use freewheel_hub_schema::error::{ApiError, FieldError};
 use freewheel_hub_schema::metadata;
 use serde_json::Value;
 
-use super::{ObjectRef, meta};
+use super::{Canonical, ObjectRef, meta};
 
 pub(crate) use turns::Turns;
 
 /// Refuses a new object with every mistake it has.
-pub(super) async fn new(value: &Value, target: &ObjectRef, turns: &Turns) -> Result<(), ApiError> {
-    if !target.kind.strategy.checks_take_long(value) {
-        return check_new(value, target);
+pub(super) async fn new(
+    value: Canonical,
+    target: &ObjectRef,
+    turns: &Turns,
+) -> Result<Canonical, ApiError> {
+    if !target.kind.strategy.checks_take_long(&value) {
+        return check_new(&value, target).map(|()| value);
     }
-    let (value, own) = (value.clone(), target.clone());
-    turns.run(&target.cluster, move || check_new(&value, &own)).await?
+    let own = target.clone();
+    turns.run(&target.cluster, move || check_new(&value, &own).map(|()| value)).await?
 }
 
 fn check_new(value: &Value, target: &ObjectRef) -> Result<(), ApiError> {
@@ -42,17 +53,17 @@ fn refused(target: &ObjectRef, value: &Value, errors: &[FieldError]) -> Result<(
 /// Refuses a change with every mistake it makes; those that were there before are nobody's fault.
 pub(super) async fn change(
     subresource: Option<&str>,
-    (new, old): (&Value, &Value),
+    (new, old): (Canonical, &Arc<Canonical>),
     target: &ObjectRef,
     turns: &Turns,
-) -> Result<(), ApiError> {
+) -> Result<Canonical, ApiError> {
     let strategy = &target.kind.strategy;
-    if !strategy.checks_take_long(new) && !strategy.checks_take_long(old) {
-        return check_change(subresource, new, old, target);
+    if !strategy.checks_take_long(&new) && !strategy.checks_take_long(old) {
+        return check_change(subresource, &new, old, target).map(|()| new);
     }
-    let (new, old, own) = (new.clone(), old.clone(), target.clone());
+    let (old, own) = (Arc::clone(old), target.clone());
     let subresource = subresource.map(str::to_owned);
-    let check = move || check_change(subresource.as_deref(), &new, &old, &own);
+    let check = move || check_change(subresource.as_deref(), &new, &old, &own).map(|()| new);
     turns.run(&target.cluster, check).await?
 }
 

@@ -145,7 +145,7 @@ impl NewObject {
         let ledger = (&*objects.store, &objects.pending_claims);
         let world = (&*objects.clock, &*objects.chance);
         let given = service::claim(ledger, world, &target, value.rules(), None)?;
-        check::new(&value, &target, &objects.checks).await?;
+        let value = check::new(value, &target, &objects.checks).await?;
         let review = objects.review(how, Verb::Create, &target);
         let admitted = objects.admission.validate(&review, &value).await?;
         let object = owners::object(value, &target, owners).await?;

@@ -167,7 +167,7 @@ impl Objects {
         (old, change): (&Stored, &Change<'_>),
     ) -> Result<(Verdict, Vec<String>), Refused> {
         let attempt = Attempt { objects: self, how, target, subresource, owners: Owners::Tracked };
-        let value = Canonical::of_stored(old, &target.kind).await?;
+        let value = Arc::new(Canonical::of_stored(old, &target.kind).await?);
         let new = Proposal::Any(change(Some(Value::clone(&value)))?).form(how, target)?;
         Ok(attempt.decide(old, &value, new).await?)
     }

@@ -85,7 +85,7 @@ pub(super) async fn update(
         if !pinned && target.kind.has(Trait::NamesWhatItReplaces) {
             return Err(refusal::unconditional(target));
         }
-        let old_value = Canonical::of_stored(&old, &target.kind).await?;
+        let old_value = Arc::new(Canonical::of_stored(&old, &target.kind).await?);
         match attempt.run(&old, old_value, new).await {
             Err(Refused::Again) => {}
             Err(Refused::Final(error)) => return Err(error),
@@ -131,7 +131,7 @@ where
     let Attempt { objects, how, target, .. } = attempt;
     for _ in 0..UPDATE_TRIES_MAX {
         let old = objects.get(target)?;
-        let old_value = Canonical::of_stored(&old, &target.kind).await?;
+        let old_value = Arc::new(Canonical::of_stored(&old, &target.kind).await?);
         let mut given = Value::clone(&old_value);
         let revision = Value::String(old.revision.to_string());
         meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
@@ -152,7 +152,7 @@ impl Attempt<'_> {
     async fn run(
         &self,
         old: &Arc<Stored>,
-        old_value: Canonical,
+        old_value: Arc<Canonical>,
         new: Formed,
     ) -> Result<Written, Refused> {
         let (verdict, warnings) = self.decide(old, &old_value, new).await?;
@@ -186,10 +186,11 @@ impl Attempt<'_> {
     pub(super) async fn decide(
         &self,
         old: &Stored,
-        old_value: &Canonical,
+        before: &Arc<Canonical>,
         new: Formed,
     ) -> Result<(Verdict, Vec<String>), ApiError> {
         let (admission, kind) = (&self.objects.admission, &self.target.kind);
+        let old_value: &Canonical = before;
         self.target.check_is_written()?;
         let review = Review {
             subresource: self.subresource,
@@ -204,8 +205,8 @@ impl Attempt<'_> {
         } else {
             AllocatedService::default()
         };
-        let both = (&*new, &**old_value);
-        check::change(self.subresource, both, self.target, &self.objects.checks).await?;
+        let (door, turns) = (self.subresource, &self.objects.checks);
+        new = check::change(door, (new, before), self.target, turns).await?;
         let admitted = admission.validate(&review, &new).await?;
         meta::count_generation(self.subresource, new.rules(), old_value, kind)?;
         let (read, mut claims) = ((old.key.clone(), old.revision), Claims::default());

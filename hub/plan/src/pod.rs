@@ -7,8 +7,8 @@ use freewheel_link::ended::{ContainerEndedV1, ContainersEndedV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::plan::{
-    EnvSourceV1, Kind, PodEndedV1, PodV1, ProjectionV1, Record, RecordKey, RestartPolicy,
-    VolumeSourceV1, feature,
+    EnvSourceV1, Kind, OWN_SYSTEM, PodEndedV1, PodOsV1, PodV1, ProjectionV1, Record, RecordKey,
+    RestartPolicy, VolumeSourceV1, feature,
 };
 use freewheel_link::report::{TerminatedV1, UnixMillis};
 use k8s_openapi::api::core::v1::{
@@ -204,6 +204,9 @@ fn parts(spec: &PodSpec, status: Option<&PodStatus>) -> Result<Parts, Fault> {
     }
     if let Some(probes) = probes(spec)? {
         parts.put(&probes).map_err(Fault::malformed)?;
+    }
+    if let Some(os) = spec.os.as_ref().filter(|os| os.name != OWN_SYSTEM) {
+        parts.put(&PodOsV1 { name: os.name.clone() }).map_err(Fault::malformed)?;
     }
     if let Some(ended) = status.and_then(ended) {
         parts.put(&ended).map_err(Fault::malformed)?;

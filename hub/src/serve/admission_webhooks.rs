@@ -8,7 +8,8 @@
 //!   (`a_webhook_behind_a_service_is_reached_in_its_pod`,
 //!   `a_conversion_webhook_behind_a_service_is_reached_in_its_pod`);
 //! - a webhook of a spoke's cluster reaches nothing that is not everybody's to reach, by its address
-//!   (`a_tenants_webhook_reaches_nothing_of_the_host_and_its_networks`).
+//!   (`a_tenants_webhook_reaches_nothing_of_the_host_and_its_networks`), and its owner does not learn what the hub's network
+//!   knows of a name (`a_stranger_is_not_told_what_a_name_resolves_to`).
 
 use std::sync::OnceLock;
 

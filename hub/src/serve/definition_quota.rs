@@ -12,6 +12,9 @@
 //! It is held against what people and controllers make larger by the main door. Deletions, statuses and what grows
 //! nothing always pass.
 //!
+//! What a definition takes while it is written is no part of it, and passes a room by the byte as any large write does
+//! (`flow/large_writes.rs` of the API server).
+//!
 //! What the bound leaves open: as its least it lets the definitions of the larger operators in, of which one takes some
 //! MiB, and so more than a hub of less than 4 GiB can hold where all of it is used and has objects (30 times 64 MiB).
 //! And what each cluster has free is for a fleet of few operators in each: a thousand clusters that use all of theirs,

@@ -1,5 +1,6 @@
 //! What a device and its hub say where devices join.
 
+use freewheel_link::digest::Digest;
 use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, RenewRequestV1, WipedV1,
 };
@@ -26,8 +27,10 @@ fn joining() {
     );
     let renew = RenewRequestV1 { certificate: vec![3], csr: vec![1, 2] };
     frozen(&Ask::Renew(renew), "010103020102");
-    frozen(&Ask::Wiped(WipedV1 { csr: vec![1, 2] }), "02020102");
-    assert_eq!(WipedV1::statement("o"), "freewheel:wiped:o");
+    frozen(&Ask::Wiped(WipedV1 { csr: vec![1, 2], left: text("l") }), "02020102016c");
+    assert_eq!(WipedV1::statement("o", ""), "freewheel:wiped:o");
+    let digest = Digest::of(b"l");
+    assert_eq!(WipedV1::statement("o", "l"), format!("freewheel:wiped:o:{digest}"));
     frozen(&JoinAnswer::Pending(text("w")), "000177");
     frozen(&JoinAnswer::TurnedAway(Reason::Decommissioned(text("o"))), "030b016f");
     frozen(&JoinAnswer::Taken, "04");

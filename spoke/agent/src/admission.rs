@@ -2,7 +2,7 @@
 
 use freewheel_link::ended::ContainersEndedV1;
 use freewheel_link::limits::POD_MOUNTS_MAX;
-use freewheel_link::plan::{PodEndedV1, PodStorageV1, PodV1, feature};
+use freewheel_link::plan::{PodEndedV1, PodOsV1, PodStorageV1, PodV1, feature};
 use freewheel_link::probes::PodProbesV1;
 
 /// Bits of [`feature`] that this agent honours.
@@ -35,8 +35,10 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
         let text = format!("its containers have {mounts} mounts, and {POD_MOUNTS_MAX} is the most");
         return Err(("InvalidPod".to_owned(), text));
     }
-    // Without its limits it must not run, nor when it, or a container of it, may have ended, nor count as ready unseen.
+    // Without its limits it must not run, nor when it, or a container of it, may have ended, nor count as ready unseen, nor
+    // where it may be for another system.
     let error = pod.parts.get::<PodStorageV1>().err();
+    let error = error.or_else(|| pod.parts.get::<PodOsV1>().err());
     let error = error.or_else(|| pod.parts.get::<PodProbesV1>().err());
     let error = error.or_else(|| pod.parts.get::<PodEndedV1>().err());
     if let Some(error) = error.or_else(|| pod.parts.get::<ContainersEndedV1>().err()) {

@@ -8,13 +8,18 @@
 //! - what was removed is not at its place any more when [`Remover::remove`] returns
 //!   (`a_removed_tree_is_away_at_once_and_gone_soon`);
 //! - what an earlier life left half-way is removed by the next (`what_an_earlier_life_left_is_removed`);
-//! - a tree of any depth takes two descriptors and no stack: its directories are moved up beside each other first (a
-//!   guest nests them without end, and this would die of it at every start)
+//! - a tree of any depth takes two descriptors and no stack, but on the way to what is mounted in it: its directories are
+//!   moved up beside each other first (a guest nests them without end, and this would die of it at every start)
 //!   (`a_tree_that_a_guest_has_nested_without_end_is_removed`, `a_directory_is_emptied_of_trees_without_end`);
+//! - what is mounted there stays, in its place and with all that is in it, and so does another user's directory; all else
+//!   goes (`what_is_mounted_stays_and_all_around_it_goes`, `what_another_user_has_put_there_stays`);
 //! - what cannot be removed holds up nothing beside it, and no rights that were taken off a directory do
 //!   (`what_cannot_be_removed_holds_up_nothing_else`, `rights_that_were_taken_away_hold_up_nothing`);
 //! - a disk that takes no writes at first is no reason not to start (`a_disk_that_takes_writes_later_is_removed_from_then`);
 //! - what cannot be removed is told once, under its own name (`what_cannot_be_removed_is_no_later_tree_s_fault`).
+
+mod foreign;
+pub mod mount_points;
 
 use std::collections::BTreeSet;
 use std::fs::{DirEntry, Permissions};
@@ -26,7 +31,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
 use tracing::warn;
+
+pub use foreign::Foreign;
 
 /// The thread that removes, and the way to it. It ends with this.
 #[derive(Debug)]
@@ -135,36 +143,39 @@ pub fn remove_now(dir: &Path) -> io::Result<()> {
     std::fs::remove_dir(&sweep.deep)
 }
 
-/// Removes all that is in a directory on the spot, whatever disk it is on: its directories wait in it for their turn. The
-/// directory must be the agent's own.
+/// What became of a directory that was emptied.
+#[derive(Debug, Default)]
+pub struct Emptied {
+    /// Something went.
+    pub removed: bool,
+    /// What stays.
+    pub foreign: Foreign,
+}
+
+/// Removes all that is in a directory on the spot, whatever disk it is on, but for what is not the agent's: its directories
+/// wait in it for their turn. The directory must be the agent's own.
 ///
 /// # Errors
 /// The first one, after all has been removed that can be.
-pub fn empty_now(dir: &Path) -> io::Result<()> {
-    let mut sweep = Sweep::at(dir.to_owned());
-    let mut outcome = Ok(());
-    loop {
-        let mut tried = false;
-        for entry in std::fs::read_dir(dir)? {
-            let path = entry?.path();
-            if sweep.stuck.contains(&path) {
-                continue;
-            }
-            tried = true;
-            if let Err(error) = sweep.level(&path).or_else(gone) {
-                sweep.stuck.insert(path);
-                outcome = outcome.and(Err(error));
-            }
-        }
-        if !tried {
-            return outcome;
-        }
-    }
+pub fn empty_now(dir: &Path) -> io::Result<Emptied> {
+    let dir = std::fs::canonicalize(dir)?;
+    let mut sweep = Sweep::at(dir.clone());
+    sweep.look(&dir);
+    sweep.empty(&dir)
+}
+
+/// The path without links on the way to it, and what it names itself.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return std::fs::canonicalize(path);
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    Ok(std::fs::canonicalize(parent)?.join(name))
 }
 
 /// Somebody else was faster.
-fn gone(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+fn gone(error: io::Error) -> io::Result<bool> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(true) } else { Err(error) }
 }
 
 /// What an owner may do with a directory.
@@ -183,15 +194,44 @@ fn open_up(dir: &Path) -> io::Result<()> {
 struct Sweep {
     deep: PathBuf,
     number: u64,
-    /// What of it cannot be removed. It was told, and the next life tries again.
+    /// What of it cannot be removed, or is not to be. It was told, and the next life tries again.
     stuck: BTreeSet<PathBuf>,
+    /// What of that is not the agent's.
+    foreign: Foreign,
+    removed: bool,
+    /// Whose process this is.
+    own: u32,
+    /// Where something is mounted, and the disk of all else.
+    mounts: Vec<PathBuf>,
+    disk: Option<u64>,
     remove_file: fn(&Path) -> io::Result<()>,
 }
 
 impl Sweep {
     fn at(deep: PathBuf) -> Self {
         let remove_file = |path: &Path| std::fs::remove_file(path);
-        Self { deep, number: 0, stuck: BTreeSet::new(), remove_file }
+        let (stuck, foreign, mounts) = (BTreeSet::new(), Foreign::default(), Vec::new());
+        let own = geteuid().as_raw();
+        Self {
+            deep,
+            number: 0,
+            stuck,
+            foreign,
+            removed: false,
+            own,
+            mounts,
+            disk: None,
+            remove_file,
+        }
+    }
+
+    /// Looks what is mounted below a directory, whose path is the real one.
+    fn look(&mut self, dir: &Path) {
+        self.mounts = mount_points::below(dir).unwrap_or_else(|error| {
+            warn!(path = %dir.display(), %error, "what is mounted there is told by its disk alone");
+            Vec::new()
+        });
+        self.disk = std::fs::metadata(dir).ok().map(|found| found.dev());
     }
 
     fn make(&self) -> io::Result<()> {
@@ -199,9 +239,38 @@ impl Sweep {
     }
 
     fn tree(&mut self, path: &Path) -> io::Result<()> {
-        let outcome = self.level(path).or_else(gone);
+        let path = real(path)?;
+        self.look(&path);
+        let outcome = self.level(&path).or_else(gone);
         self.rest();
-        outcome
+        let foreign = std::mem::take(&mut self.foreign);
+        outcome?;
+        if foreign.is_empty() { Ok(()) } else { Err(io::Error::other(foreign.to_string())) }
+    }
+
+    /// All that is in a directory.
+    fn empty(mut self, dir: &Path) -> io::Result<Emptied> {
+        let mut outcome = Ok(());
+        loop {
+            let mut tried = false;
+            for entry in std::fs::read_dir(dir)? {
+                let path = entry?.path();
+                if self.stuck.contains(&path) {
+                    continue;
+                }
+                tried = true;
+                match self.level(&path).or_else(gone) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
+                self.stuck.insert(path);
+            }
+            if !tried {
+                let (removed, foreign) = (self.removed, self.foreign);
+                return outcome.map(|()| Emptied { removed, foreign });
+            }
+        }
     }
 
     /// Everything that was moved up, until nothing is left but what cannot be removed.
@@ -219,10 +288,14 @@ impl Sweep {
                     continue;
                 }
                 tried = true;
-                if let Err(error) = self.level(&path) {
-                    warn!(path = %path.display(), %error, "a part of what was removed stays on disk");
-                    self.stuck.insert(path);
+                match self.level(&path) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        warn!(path = %path.display(), %error, "a part of what was removed stays on disk");
+                    }
                 }
+                self.stuck.insert(path);
             }
             if !tried {
                 return;
@@ -230,50 +303,108 @@ impl Sweep {
         }
     }
 
-    /// One directory, or a file: files go, directories move up.
-    fn level(&mut self, path: &Path) -> io::Result<()> {
+    /// One directory, or a file: files go, directories move up. Whether it went: what is not the agent's stays.
+    fn level(&mut self, path: &Path) -> io::Result<bool> {
         let found = std::fs::symlink_metadata(path)?;
         if !found.is_dir() {
-            return (self.remove_file)(path);
+            return self.file(path);
+        }
+        let is_elsewhere = self.disk.is_some_and(|disk| disk != found.dev());
+        if is_elsewhere || self.mounts.iter().any(|mount| mount == path) {
+            return Ok(self.mount_stays(path));
+        }
+        if self.own != 0 && found.uid() != self.own {
+            return Ok(self.anothers_stays(path));
         }
         if found.mode() & OWNER != OWNER {
             // What is in the way all the same is told by what follows.
             let _ = open_up(path);
         }
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::DirectoryNotEmpty;
         loop {
-            let (mut moved, mut failed) = (false, Ok(()));
+            let (mut moved, mut stays, mut failed) = (false, false, Ok(()));
             for entry in std::fs::read_dir(path)? {
                 match self.entry(&entry?).or_else(gone) {
-                    Ok(()) => moved = true,
+                    Ok(true) => moved = true,
+                    Ok(false) => stays = true,
                     Err(error) => failed = failed.and(Err(error)),
                 }
             }
             match std::fs::remove_dir(path) {
                 // The list was made while it changed.
-                Err(error)
-                    if error.kind() == io::ErrorKind::DirectoryNotEmpty
-                        && moved
-                        && failed.is_ok() => {}
-                other => return failed.and(other),
+                Err(error) if is_full(&error) && moved && failed.is_ok() => {}
+                Err(error) if is_full(&error) && stays => return failed.map(|()| false),
+                other => {
+                    self.removed |= other.is_ok();
+                    return failed.and(other).map(|()| true);
+                }
             }
         }
     }
 
-    /// What is in a directory: it goes, or moves up.
-    fn entry(&mut self, entry: &DirEntry) -> io::Result<()> {
+    /// What is in a directory: it goes, or moves up. Whether it does.
+    fn entry(&mut self, entry: &DirEntry) -> io::Result<bool> {
         let path = entry.path();
+        if self.stuck.contains(&path) {
+            return Ok(false);
+        }
         if !entry.file_type()?.is_dir() {
-            return (self.remove_file)(&path);
+            return self.file(&path);
+        }
+        // What is mounted in it would move along, and its owner looks for it where it was.
+        if self.mounts.iter().any(|mount| mount.starts_with(&path)) {
+            return self.level(&path);
         }
         let place = self.place();
         match std::fs::rename(&path, &place) {
             // Its way up is in it, and changes.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                if self.is_anothers(&path) {
+                    return Ok(self.anothers_stays(&path));
+                }
                 open_up(&path)?;
-                std::fs::rename(&path, &place)
+                std::fs::rename(&path, &place)?;
             }
-            other => other,
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                return Ok(self.mount_stays(&path));
+            }
+            other => other?,
         }
+        self.removed = true;
+        Ok(true)
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<bool> {
+        match (self.remove_file)(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(self.mount_stays(path)),
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && self.is_anothers(path) =>
+            {
+                Ok(self.anothers_stays(path))
+            }
+            other => {
+                self.removed |= other.is_ok();
+                other.map(|()| true)
+            }
+        }
+    }
+
+    fn is_anothers(&self, path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.uid() != self.own)
+    }
+
+    /// It is another user's, and does not go.
+    fn anothers_stays(&mut self, path: &Path) -> bool {
+        self.foreign.is_anothers(path);
+        self.stuck.insert(path.to_owned());
+        false
+    }
+
+    /// Something is mounted there, and does not go.
+    fn mount_stays(&mut self, path: &Path) -> bool {
+        self.foreign.is_mounted(path);
+        self.stuck.insert(path.to_owned());
+        false
     }
 
     fn place(&mut self) -> PathBuf {
@@ -288,187 +419,4 @@ impl Sweep {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    #[track_caller]
-    fn rest(remover: &Remover) {
-        let start = Instant::now();
-        while !remover.is_idle() {
-            assert!(start.elapsed() < Duration::from_secs(60), "never");
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn a_removed_tree_is_away_at_once_and_gone_soon() {
-        let dir = tempfile::tempdir().unwrap();
-        let trash = dir.path().join("trash");
-        let remover = Remover::start(&trash).unwrap();
-        for round in 0..3 {
-            let tree = dir.path().join("pod");
-            std::fs::create_dir_all(tree.join("a/b")).unwrap();
-            std::fs::write(tree.join("a/b/file"), round.to_string()).unwrap();
-            remover.remove(&tree).unwrap();
-            assert!(!tree.exists());
-        }
-        remover.remove(&dir.path().join("absent")).unwrap();
-        rest(&remover);
-        assert_eq!(left(&trash), 0);
-    }
-
-    /// Entries, without the one that is always there.
-    fn left(trash: &Path) -> usize {
-        let inside = std::fs::read_dir(trash.join(DEEP)).unwrap().count();
-        std::fs::read_dir(trash).unwrap().count() - 1 + inside
-    }
-
-    #[test]
-    fn a_disk_that_takes_writes_later_is_removed_from_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tree, place) = (dir.path().join("pod"), dir.path().join("file"));
-        std::fs::create_dir(&tree).unwrap();
-        std::fs::write(&place, "in the way").unwrap();
-        let trash = place.join("trash");
-        let remover = Remover::start(&trash).unwrap();
-        remover.remove(&dir.path().join("absent")).unwrap();
-        assert!(remover.remove(&tree).is_err() && tree.exists());
-        std::fs::remove_file(&place).unwrap();
-        remover.remove(&tree).unwrap();
-        assert!(!tree.exists());
-        rest(&remover);
-        assert_eq!(left(&trash), 0);
-    }
-
-    #[test]
-    fn a_tree_that_a_guest_has_nested_without_end_is_removed() {
-        use rustix::fs::{mkdirat, openat};
-        let dir = tempfile::tempdir().unwrap();
-        let tree = dir.path().join("pod");
-        std::fs::create_dir(&tree).unwrap();
-        let mut at = std::fs::File::open(&tree).unwrap();
-        for _ in 0..20_000 {
-            mkdirat(&at, "a", Mode::RWXU).unwrap();
-            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
-        }
-        let trash = dir.path().join("trash");
-        let remover = Remover::start(&trash).unwrap();
-        remover.remove(&tree).unwrap();
-        rest(&remover);
-        assert_eq!(left(&trash), 0);
-    }
-
-    #[test]
-    fn a_tree_is_removed_on_the_spot_without_a_stack() {
-        use rustix::fs::{mkdirat, openat};
-        let dir = tempfile::tempdir().unwrap();
-        let tree = dir.path().join("pod");
-        std::fs::create_dir(&tree).unwrap();
-        let mut at = std::fs::File::open(&tree).unwrap();
-        for _ in 0..20_000 {
-            mkdirat(&at, "a", Mode::RWXU).unwrap();
-            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
-        }
-        remove_now(&tree).unwrap();
-        remove_now(&tree).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_directory_is_emptied_of_trees_without_end() {
-        use rustix::fs::{mkdirat, openat};
-        let dir = tempfile::tempdir().unwrap();
-        for pod in ["u1", "u2"] {
-            std::fs::create_dir(dir.path().join(pod)).unwrap();
-            std::fs::write(dir.path().join(pod).join("log"), "").unwrap();
-        }
-        let mut at = std::fs::File::open(dir.path().join("u1")).unwrap();
-        for _ in 0..20_000 {
-            mkdirat(&at, "a", Mode::RWXU).unwrap();
-            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
-        }
-        empty_now(dir.path()).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(empty_now(&dir.path().join("absent")).is_err());
-    }
-
-    #[test]
-    fn what_cannot_be_removed_holds_up_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut sweep = Sweep::at(dir.path().join(DEEP));
-        sweep.make().unwrap();
-        sweep.remove_file = |path| match path.ends_with("stuck") {
-            true => Err(io::Error::other("the card is worn")),
-            false => std::fs::remove_file(path),
-        };
-        let tree = dir.path().join("pod");
-        std::fs::create_dir_all(tree.join("volumes")).unwrap();
-        for file in ["a", "stuck", "z", "volumes/secret"] {
-            std::fs::write(tree.join(file), "").unwrap();
-        }
-        assert!(sweep.tree(&tree).is_err());
-        let left = std::fs::read_dir(&tree).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(left.collect::<Vec<_>>(), ["stuck"]);
-        assert_eq!(std::fs::read_dir(&sweep.deep).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn rights_that_were_taken_away_hold_up_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("pod/a/b/c")).unwrap();
-        for locked in ["pod/a/b/c", "pod/a/b", "pod/a"] {
-            std::fs::write(dir.path().join(locked).join("file"), "").unwrap();
-            let none = Permissions::from_mode(0o000);
-            std::fs::set_permissions(dir.path().join(locked), none).unwrap();
-        }
-        empty_now(dir.path()).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        // What stands in the place of a directory is not followed.
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
-        std::fs::set_permissions(elsewhere.path(), Permissions::from_mode(0o755)).unwrap();
-        assert!(open_up(&link).is_err());
-        let mode = std::fs::metadata(elsewhere.path()).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o755);
-    }
-
-    #[test]
-    fn what_cannot_be_removed_is_no_later_tree_s_fault() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut sweep = Sweep::at(dir.path().join(DEEP));
-        sweep.make().unwrap();
-        sweep.remove_file = |path| match path.ends_with("stuck") {
-            true => Err(io::Error::other("the card is worn")),
-            false => std::fs::remove_file(path),
-        };
-        let tree = |name: &str, file: &str| {
-            let tree = dir.path().join(name);
-            std::fs::create_dir_all(tree.join("a/b")).unwrap();
-            std::fs::write(tree.join("a/b").join(file), "").unwrap();
-            tree
-        };
-        sweep.tree(&tree("worn", "stuck")).unwrap();
-        assert_eq!(sweep.stuck.len(), 1);
-        for _ in 0..2 {
-            let innocent = tree("innocent", "fine");
-            sweep.tree(&innocent).unwrap();
-            assert!(!innocent.exists());
-        }
-        assert_eq!(sweep.stuck.len(), 1, "it is not tried again and again");
-        assert_eq!(std::fs::read_dir(&sweep.deep).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_an_earlier_life_left_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("0/deep")).unwrap();
-        std::fs::create_dir_all(dir.path().join(DEEP).join("7/half/way")).unwrap();
-        std::fs::write(dir.path().join("1"), "a file").unwrap();
-        let remover = Remover::start(dir.path()).unwrap();
-        rest(&remover);
-        assert_eq!(left(dir.path()), 0);
-    }
-}
+mod tests;

@@ -37,16 +37,30 @@ pub enum NetError {
     /// The pod at this address has all the sockets that it may have.
     #[error("connection refused")]
     Full(Ipv4Addr),
+    /// The way to another node carries as many connections as it may.
+    #[error("connection refused")]
+    WayFull(Bottleneck),
     /// No answer in time.
     #[error("connection timed out")]
     Timeout,
+}
+
+/// What carries as many connections as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bottleneck {
+    /// This node's own link.
+    Link,
+    /// The hub, or the link of the other node.
+    Beyond,
 }
 
 impl From<NetError> for std::io::Error {
     fn from(error: NetError) -> Self {
         use std::io::ErrorKind;
         let kind = match error {
-            NetError::Refused | NetError::Full(_) => ErrorKind::ConnectionRefused,
+            NetError::Refused | NetError::Full(_) | NetError::WayFull(_) => {
+                ErrorKind::ConnectionRefused
+            }
             NetError::Unreachable => ErrorKind::HostUnreachable,
             NetError::InUse => ErrorKind::AddrInUse,
             NetError::NotBindable => ErrorKind::AddrNotAvailable,

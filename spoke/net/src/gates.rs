@@ -79,7 +79,7 @@ pub(crate) enum Loss {
     Refused,
     /// Too many wait there already.
     Full,
-    /// The pod has all the sockets that it may have.
+    /// The pod has all the sockets that it may have, or the way there all connections.
     TooMany,
     /// No way leads there.
     Unreachable,
@@ -119,7 +119,7 @@ impl From<NetError> for Loss {
     fn from(error: NetError) -> Self {
         match error {
             NetError::Refused => Self::Refused,
-            NetError::TooMany | NetError::Full(_) => Self::TooMany,
+            NetError::TooMany | NetError::Full(_) | NetError::WayFull(_) => Self::TooMany,
             NetError::Unreachable => Self::Unreachable,
             NetError::Denied => Self::Denied,
             NetError::Timeout => Self::TimedOut,

@@ -11,6 +11,7 @@
 //! node_port_listener  a port of the node          node_port, node_port_tcp, node_port_udp    the ways in from the kernel
 //! node_port_places  how many of them are open, and whose
 //! shared    what all realms share       remote    the way to other nodes
+//! link_places  whose the connections to other nodes are, and who makes room there
 //! receive_memory  what waits to be read by a pod                    udp_client_quota  how many clients each UDP node port has
 //! unread    what waits for a pod in the link
 //! bridge    a pod's connection to a stream outside            watched_stream  who is told what a stream carries
@@ -33,6 +34,7 @@ mod endpoint_health;
 mod error;
 mod fabric;
 mod gates;
+mod link_places;
 mod listener;
 mod made_room;
 mod node_port;
@@ -64,7 +66,7 @@ mod watched_stream;
 
 pub use bridge::Stream;
 pub use conn::{Conn, ConnIo, Connecting};
-pub use error::NetError;
+pub use error::{Bottleneck, NetError};
 pub use fabric::Fabric;
 pub use listener::{Closed, Listener, MAX_BACKLOG};
 pub use node_port::PortProblem;

@@ -50,6 +50,7 @@ use crate::bridge::{self, Ended};
 use crate::conn::Conn;
 use crate::error::NetError;
 use crate::gates::{Gate, Loss};
+use crate::link_places::SILENT_AFTER;
 use crate::made_room::MadeRoom;
 use crate::node_port_listener::{BIND_RETRY_FIRST_AND_MAX, NodePortListener};
 use crate::pipe::Pipe;
@@ -61,9 +62,6 @@ const CONNECTIONS_PER_PORT_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 
 /// Connections that every node port may have, whatever the others have.
 const CONNECTIONS_PER_PORT_MIN: usize = 16;
-
-/// A connection that was silent for so long may have to make room.
-const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a client waits until a pod that has no more sockets has one again.
 const FULL_POD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -219,13 +219,21 @@ impl Realm {
         self.known(|known| known.elsewhere(source, to.ip(), Protocol::Tcp))?;
         let remote = self.shared.remote().ok_or(NetError::Unreachable)?;
         let mut outage = remote.outage();
-        let dial = remote.connect(&self.name, from, to);
+        let dial = || remote.connect(&self.name, from, to);
+        let connect = self.shared.link_places.connect(&self.name, (from.ip(), to.ip()), dial);
         let stream = tokio::select! {
             biased;
-            dialled = timeout(wait, dial) => dialled.map_err(|_| NetError::Timeout)??,
+            dialled = timeout(wait, connect) => dialled.map_err(|_| NetError::Timeout)??,
             () = &mut outage => return Err(NetError::Unreachable),
         };
-        Ok(RemoteStream { stream, outage })
+        let leave = stream.leave();
+        let outage = async move {
+            tokio::select! {
+                () = outage => {}
+                () = leave.cancelled() => {}
+            }
+        };
+        Ok(RemoteStream { stream: Box::new(stream), outage: Box::pin(outage) })
     }
 
     /// A client's end of a connection whose other end is a stream to a pod on another node.

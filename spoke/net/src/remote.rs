@@ -40,6 +40,6 @@ pub trait Remote: Send + Sync {
 /// A stream over the link.
 pub(crate) struct RemoteStream {
     pub(crate) stream: Box<dyn Stream>,
-    /// Resolves when its link has gone down.
+    /// Resolves when its link has gone down, or it has to make room.
     pub(crate) outage: BoxFuture<'static, ()>,
 }

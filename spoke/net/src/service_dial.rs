@@ -204,7 +204,7 @@ impl Realm {
                     return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
                 }
                 // Others may have room; who is full may have it soon.
-                Some((_, Err(error))) if is_no_way(error) || matches!(error, NetError::Full(_)) => {
+                Some((_, Err(error))) if is_no_way(error) || is_full(error) => {
                     failure = if matches!(failure, NetError::Full(_)) { failure } else { error };
                 }
                 // A pod said no: that is an answer.
@@ -278,6 +278,11 @@ enum Other {
 /// Whether an endpoint could not be reached, as opposed to what it answered.
 const fn is_no_way(error: NetError) -> bool {
     matches!(error, NetError::Unreachable | NetError::Timeout)
+}
+
+/// Whether an endpoint, or the way to it, has no room.
+const fn is_full(error: NetError) -> bool {
+    matches!(error, NetError::Full(_) | NetError::WayFull(_))
 }
 
 type Outcome = (SocketAddr, Result<RemoteStream, NetError>);

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::bridge::{Stream, carry};
 use crate::conn::Conn;
 use crate::gates::Counters;
+use crate::link_places::LinkPlaces;
 use crate::receive_memory::ReceiveMemory;
 use crate::remote::Remote;
 use crate::route::Link;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) listening: Arc<MemoryAccount>,
     /// The connections from outside through all TCP node ports: a count, not bytes.
     pub(crate) visits: Arc<MemoryAccount>,
+    /// The connections to pods on other nodes.
+    pub(crate) link_places: Arc<LinkPlaces>,
     /// What goes through the gates.
     pub(crate) gates: Arc<Counters>,
     /// What waits in connections through this node that have no end in one of its pods.
@@ -48,6 +51,7 @@ impl Shared {
             mappings: MemoryAccount::node(),
             listening: MemoryAccount::node(),
             visits: MemoryAccount::node(),
+            link_places: LinkPlaces::new(),
             gates: Arc::default(),
             domain: RwLock::new("cluster.local".into()),
             tasks: TaskTracker::new(),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::client_config::ClientConfig;
+use super::failures::Failures;
 use crate::conditions::Conditions;
 use crate::selection::Selection;
 
@@ -33,6 +34,8 @@ pub(crate) struct Webhook {
     pub(super) client: ClientConfig,
     /// Calls at a time.
     pub(super) turns: Arc<Semaphore>,
+    /// Those in vain.
+    pub(super) failures: Failures,
 }
 
 fn text(value: &Value) -> String {
@@ -65,6 +68,7 @@ impl Webhook {
             reinvoked: hook["reinvocationPolicy"] == "IfNeeded",
             client: ClientConfig::read(&hook["clientConfig"]),
             turns: Arc::new(Semaphore::new(WEBHOOK_CALLS_MAX)),
+            failures: Failures::default(),
         }
     }
 

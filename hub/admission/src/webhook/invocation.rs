@@ -60,17 +60,16 @@ impl Invocation<'_> {
                 let error = ApiError::busy("as many webhooks are called as may be; try again");
                 return Err(Refusal::Status(Box::new(error)));
             }
-            Err(NoAnswer::Because(why)) if hook.fails => return Err(self.unanswered(&why)),
+            Err(NoAnswer::Because(why)) if hook.fails => {
+                self.log(&why);
+                return Err(self.unanswered(&why));
+            }
             Err(why) => {
                 let why = match why {
                     NoAnswer::Busy => "as many webhooks are called as may be".to_owned(),
                     NoAnswer::Because(why) => why,
                 };
-                warn!(
-                    webhook = hook.name,
-                    error = why,
-                    "a webhook does not answer, and may be passed over"
-                );
+                self.log(&why);
                 let (sort, place) = (self.sort.as_str(), self.place);
                 let key = format!("failed-open.{sort}.webhook.admission.k8s.io/{place}");
                 review.annotate(key, hook.name.clone());
@@ -85,6 +84,13 @@ impl Invocation<'_> {
             return Err(Refusal::Status(Box::new(denial(&hook.name, &answer.status))));
         }
         Ok(Some(answer))
+    }
+
+    fn log(&self, why: &str) {
+        let Some(count) = self.hook.failures.count() else { return };
+        let Webhook { name, fails, .. } = self.hook;
+        let cluster = &self.review.target.cluster;
+        warn!(%cluster, webhook = name, refuses = fails, count, error = why, "a webhook does not answer");
     }
 
     async fn answer(&self, calls: &Calls) -> Result<Answer, NoAnswer> {

@@ -92,11 +92,18 @@ impl<'a> Sharer<'a> {
 
     /// The same on the links to devices.
     pub(crate) fn principal(self) -> Principal {
-        let named = self.cluster.and_then(|cluster| ClusterName::try_from(cluster).ok());
-        match named {
-            Some(cluster) => Principal::Cluster(cluster, self.user.into()),
-            None => Principal::Root(self.user.into()),
+        let home = self.home();
+        if home.is_root() {
+            Principal::Root(self.user.into())
+        } else {
+            Principal::Cluster(home, self.user.into())
         }
+    }
+
+    /// The cluster that knows them, or the root.
+    pub(crate) fn home(self) -> ClusterName {
+        let named = self.cluster.and_then(|cluster| ClusterName::try_from(cluster).ok());
+        named.unwrap_or_else(ClusterName::root)
     }
 
     /// What all ask for is nobody's.

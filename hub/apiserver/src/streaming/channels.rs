@@ -6,14 +6,23 @@
 //! v5.channel.k8s.io           as v4; 255 and a number: the client has said the end of that channel
 //! ```
 //!
+//! While a channel has no room nobody reads on, and a client's pings stand behind its data; kubectl takes who has not
+//! answered one for 61 s for gone, also where it is the command that reads nothing (at kube-apiserver, too, whose reader
+//! waits for the same). So it is told without being asked (RFC 6455, 5.5.3), and has its input wait as long as the command
+//! likes if all of it is on its way: what is in the buffers of two kernels, some hundred kilobytes to some megabytes. Of
+//! more it gives a write up after a minute, which nobody here can keep it from without taking all it has, cannot answer
+//! our pings by then, and ends with an error.
+//!
 //! Guarantees:
 //! - what waits in a channel is bounded, and who reads slowly stops its own connection
 //!   (`who_reads_slowly_stops_its_own_connection`);
 //! - a client that has gone is noticed also behind bytes for which a channel has no room
-//!   (`a_client_that_hears_nothing_is_pinged`);
+//!   (`a_client_that_hears_nothing_is_pinged`), and one whose input waits hears that it is heard, whatever else it hears
+//!   (`a_client_whose_input_waits_is_told_that_it_is_heard`);
 //! - a message for no channel is skipped, and one that cannot be read ends the session
 //!   (`messages_find_their_channels`).
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -26,7 +35,7 @@ use tokio::io::{
     WriteHalf, duplex, split,
 };
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -36,9 +45,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 pub(super) const PIPE_BYTES: usize = 32 << 10;
 /// The most of a channel that goes out at once.
 const PIECE_BYTES: usize = 16 << 10;
-/// A client that was told nothing for so long is pinged. Nobody reads on while a channel has no room, and the end of a
-/// connection comes behind all its bytes: only what is written to who has gone tells of it.
-const PING_AFTER: Duration = Duration::from_secs(10);
+/// How often a client is pinged. Nobody reads on while a channel has no room, and the end of a connection comes behind all
+/// its bytes: only what is written to who has gone tells of it.
+const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long a client is read on that has been told farewell.
 const FAREWELL_LINGER: Duration = Duration::from_secs(2);
 /// Messages that wait to go out.
@@ -132,11 +141,15 @@ pub(super) async fn serve<T, F>(
         pumps.push(pump(coding, channel, outward, out.clone()));
     }
     drop(out);
+    // Input waits for room.
+    let waits = AtomicBool::new(false);
     let reading = async {
         while let Some(Ok(message)) = stream.next().await {
             match coding.read(message) {
                 Ok(Some(ChannelMessage::Data(channel, bytes))) => {
+                    waits.store(true, Relaxed);
                     deliver(&mut inward, channel, &bytes).await;
+                    waits.store(false, Relaxed);
                 }
                 Ok(Some(ChannelMessage::End(channel))) => end(&mut inward, channel).await,
                 Ok(None) => {}
@@ -152,22 +165,31 @@ pub(super) async fn serve<T, F>(
     };
     tokio::select! {
         biased;
-        () = write(&mut sink, &mut queue) => {}
+        () = write(&mut sink, &mut queue, &waits) => {}
         () = reading => {}
         () = work => {}
     }
 }
 
 /// Until all that is written to channels is out, and the farewell.
-async fn write<S: Sink<Message> + Unpin>(sink: &mut S, queue: &mut mpsc::Receiver<Message>) {
+async fn write<S: Sink<Message> + Unpin>(
+    sink: &mut S,
+    queue: &mut mpsc::Receiver<Message>,
+    waits: &AtomicBool,
+) {
+    let mut beats = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let message = match timeout(PING_AFTER, queue.recv()).await {
-            Ok(Some(message)) => message,
-            // It ends with the last pump.
-            Ok(None) => break,
-            Err(_) => Message::Ping(Bytes::new()),
+        let sent = tokio::select! {
+            biased;
+            _ = beats.tick() => beat(sink, waits.load(Relaxed)).await,
+            message = queue.recv() => match message {
+                Some(message) => sink.send(message).await,
+                // It ends with the last pump.
+                None => break,
+            },
         };
-        if sink.send(message).await.is_err() {
+        if sent.is_err() {
             return;
         }
     }
@@ -175,6 +197,14 @@ async fn write<S: Sink<Message> + Unpin>(sink: &mut S, queue: &mut mpsc::Receive
     let _ = sink.send(Message::Close(Some(end))).await;
     // What is closed over bytes that nobody has read takes back what is on its way.
     tokio::time::sleep(FAREWELL_LINGER).await;
+}
+
+/// Pings a client; one whose own pings nobody hears now is answered unasked.
+async fn beat<S: Sink<Message> + Unpin>(sink: &mut S, waits: bool) -> Result<(), S::Error> {
+    if waits {
+        sink.send(Message::Pong(Bytes::new())).await?;
+    }
+    sink.send(Message::Ping(Bytes::new())).await
 }
 
 async fn deliver(inward: &mut [Option<WriteHalf<DuplexStream>>], channel: u8, bytes: &[u8]) {
@@ -216,8 +246,9 @@ async fn pump(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::AtomicUsize;
 
+    use tokio::time::{sleep, timeout};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
@@ -262,12 +293,41 @@ mod tests {
         let served = serve(websocket::over(far).await, Coding::Binary, 1, deaf);
         let hear = async {
             for _ in 0..2 {
-                let heard = timeout(PING_AFTER * 2, client.next()).await.unwrap().unwrap();
+                let heard = timeout(PING_EVERY * 2, client.next()).await.unwrap().unwrap();
                 assert_eq!(heard.unwrap(), Message::Ping(Bytes::new()));
             }
         };
         tokio::select! {
             () = served => panic!("it goes on"),
+            () = hear => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_whose_input_waits_is_told_that_it_is_heard() {
+        let (near, far) = duplex(1000);
+        let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let (mut says, mut hears) = client.split();
+        // It reads nothing, and goes on talking.
+        let busy = async |mut channels: Vec<DuplexStream>| {
+            while channels[1].write_all(b".").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let served = serve(websocket::over(far).await, Coding::Binary, 2, busy);
+        let say = async { while says.send(Message::binary(vec![0; 1000])).await.is_ok() {} };
+        let hear = async {
+            let (mut last, mut pongs) = (Instant::now(), 0);
+            while pongs < 7 {
+                if hears.next().await.unwrap().unwrap() == Message::Pong(Bytes::new()) {
+                    (last, pongs) = (Instant::now(), pongs + 1);
+                }
+                assert!(last.elapsed() < Duration::from_secs(61), "kubectl takes it for gone");
+            }
+        };
+        tokio::select! {
+            () = served => panic!("it goes on"),
+            () = say => panic!("it is heard"),
             () = hear => {}
         }
     }

@@ -33,6 +33,7 @@ use freewheel_hub_schema::kind::{Kind, Trait};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_schema::registry::Registry;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -54,7 +55,8 @@ const NAMES_TAKEN_RECHECK: Duration = Duration::from_secs(5);
 pub struct Definitions {
     client: Client,
     definitions: Arc<Kind>,
-    /// Names are looked at and taken by one worker at a time: two could give one to both.
+    /// Names are looked at and taken by one worker at a time: two could give one to both. A definition is a tree meanwhile,
+    /// many times its text, of which there is one.
     naming: Mutex<()>,
 }
 
@@ -101,32 +103,48 @@ impl Definitions {
     }
 
     /// Accepts names, and serves what has them.
-    async fn establish(&self, stored: &Stored, value: &Value) -> Result<Option<Duration>, Error> {
-        let names = self.take_names(stored, value);
-        let taken = names.conflict.is_some();
-        let said = conditions(value, &names);
-        self.write_status(stored, &said, Some(&names.accepted), false).await?;
-        Ok(taken.then_some(NAMES_TAKEN_RECHECK))
+    async fn establish(&self, stored: &Stored) -> Result<Option<Duration>, Error> {
+        let Taken { names, said, is_news } = self.take_names(stored)?;
+        if is_news {
+            self.write_status(stored, &said, Some(&names.accepted), false).await?;
+        }
+        Ok(names.conflict.map(|_| NAMES_TAKEN_RECHECK))
     }
 
-    /// Which of its names are another's; what has names that are nobody's is served by them.
-    fn take_names(&self, stored: &Stored, value: &Value) -> Names {
+    /// Which of its names are another's; what has names that are nobody's is served by them. The definition is a tree in
+    /// here alone.
+    fn take_names(&self, stored: &Stored) -> Result<Taken, Error> {
         let _alone = self.naming.lock();
+        let mut value = stored.object.value().map_err(Error::api("read a definition"))?;
+        let status = value["status"].clone();
         let registry = self.client.registry(&stored.key.cluster);
-        let mut names = Names::decide(value, registry.own());
-        let storage = definition::storage(value);
+        let mut names = Names::decide(&value, registry.own());
+        let storage = definition::storage(&value);
         if names.conflict.is_none() && !is_built_in(&registry, &storage) {
-            let mut accepted = value.clone();
-            accepted["status"]["acceptedNames"] = names.accepted.clone();
-            let (objects, cluster) = (self.client.objects(), &stored.key.cluster);
-            let converter = objects.conversions().and_then(|all| all.of(cluster, &accepted));
-            let kinds = definition::kinds(&accepted, converter.as_ref());
-            let put = self.client.objects().kinds().put(&stored.key.cluster, &storage, kinds);
-            if let Err(taken) = put {
-                names.conflict = Some(("PluralConflict", taken.to_string()));
-            }
+            value["status"]["acceptedNames"] = names.accepted.clone();
+            names.conflict = self.serve(&stored.key.cluster, &storage, &value, registry.own());
         }
-        names
+        let said = conditions(&value, &names);
+        let is_news = is_news(&status, &names.accepted, &said);
+        Ok(Taken { names, said, is_news })
+    }
+
+    /// Serves it under the names that it says it has, unless it is: who else has one of them.
+    fn serve(
+        &self,
+        cluster: &ClusterName,
+        storage: &Resource,
+        definition: &Value,
+        own: &[Arc<Kind>],
+    ) -> Option<(&'static str, String)> {
+        if definition::is_made(definition, own) {
+            return None;
+        }
+        let objects = self.client.objects();
+        let converter = objects.conversions().and_then(|all| all.of(cluster, definition));
+        let kinds = definition::kinds(definition, converter.as_ref());
+        let taken = objects.kinds().put(cluster, storage, kinds).err()?;
+        Some(("PluralConflict", taken.to_string()))
     }
 
     async fn write_status(
@@ -161,7 +179,7 @@ impl Definitions {
     }
 
     /// Deletes the objects of a definition that goes, and lets it go after them.
-    async fn clean(&self, stored: &Stored, value: &Value) -> Result<Option<Duration>, Error> {
+    async fn clean(&self, stored: &Stored, served: bool) -> Result<Option<Duration>, Error> {
         let terminating = |going, reason, message| {
             [Condition::new(&DEFINITION_TERMINATING, going, reason, message)]
         };
@@ -170,7 +188,7 @@ impl Definitions {
             let said = terminating(false, "BuiltIn", "the hub serves its objects itself");
             return self.write_status(stored, &said, None, true).await.map(|()| None);
         }
-        if !DEFINITION_ESTABLISHED.holds(value) {
+        if !served {
             let said = terminating(false, "NeverEstablished", "resource was never established");
             return self.write_status(stored, &said, None, true).await.map(|()| None);
         }
@@ -221,6 +239,22 @@ impl Definitions {
         // Of nothing, nothing can be taken.
         let _ = self.client.objects().kinds().put(&key.cluster, &storage_of(key), Vec::new());
     }
+}
+
+/// What comes of the names that a definition asks for.
+struct Taken {
+    names: Names,
+    said: Vec<Condition<'static>>,
+    /// Its status does not say so yet.
+    is_news: bool,
+}
+
+/// Whether a status says something else than this.
+fn is_news(status: &Value, accepted: &Value, said: &[Condition<'_>]) -> bool {
+    let conditions = &mut status["conditions"].clone();
+    // When it would be written is no news.
+    let changes = said.iter().filter(|condition| condition.put(conditions, "")).count();
+    0 < changes || status["acceptedNames"] != *accepted
 }
 
 /// What a definition's status says, with names as they are now.
@@ -282,14 +316,18 @@ impl Controller for Definitions {
             self.forget(key);
             return Ok(None);
         };
-        let value = stored.object.value().map_err(Error::api("read a definition"))?;
         let header = &stored.object.header;
         let held = header.finalizers.iter().any(|name| name == CLEANUP_FINALIZER);
         match header.deleting {
-            true if held => self.clean(&stored, &value).await,
+            true if held => {
+                let value = stored.object.value().map_err(Error::api("read a definition"))?;
+                let served = DEFINITION_ESTABLISHED.holds(&value);
+                drop(value);
+                self.clean(&stored, served).await
+            }
             // Somebody else's finalizer holds it: its objects are gone, and none comes.
             true => Ok(None),
-            false => self.establish(&stored, &value).await,
+            false => self.establish(&stored).await,
         }
     }
 }

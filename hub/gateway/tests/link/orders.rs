@@ -117,23 +117,29 @@ async fn a_receipt_is_signed_by_the_key_for_this_very_order() {
         Err(JoinError::Refused(refused)) => assert_eq!(refused.cause, cause, "{}", refused.message),
         other => panic!("{other:?}"),
     };
-    let own = WipedV1::statement(ORDER);
-    refused(Device::new().receipt(&own), JoinRefusal::Unknown).await;
-    refused(device.receipt(&WipedV1::statement("n2")), JoinRefusal::Request).await;
+    refused(Device::new().receipt(ORDER, ""), JoinRefusal::Unknown).await;
+    refused(device.receipt("n2", ""), JoinRefusal::Request).await;
     // Anybody may read what it has signed to join.
-    refused(WipedV1 { csr: device.ask("pi-7", TOKEN).csr }, JoinRefusal::Request).await;
-    refused(WipedV1 { csr: vec![1, 2, 3] }, JoinRefusal::Request).await;
+    let signed = |csr: Vec<u8>| WipedV1 { csr, left: String::new() };
+    refused(signed(device.ask("pi-7", TOKEN).csr), JoinRefusal::Request).await;
+    refused(signed(vec![1, 2, 3]), JoinRefusal::Request).await;
+    // What stays is signed as well.
+    let left = "something is mounted on \"/data/nas\"";
+    let silent = WipedV1 { left: String::new(), ..device.receipt(ORDER, left) };
+    refused(silent, JoinRefusal::Request).await;
     assert_eq!(standing(&hub, &device).wiped_at, None);
-    say(device.receipt(&own)).await.unwrap();
+    say(device.receipt(ORDER, left)).await.unwrap();
     let kept = standing(&hub, &device);
     assert!(kept.wiped_at.is_some() && kept.told_at.is_some(), "{kept:?}");
-    say(device.receipt(&own)).await.unwrap();
+    assert_eq!(kept.left.as_deref(), Some(left));
+    say(device.receipt(ORDER, "")).await.unwrap();
     assert_eq!(standing(&hub, &device), kept, "the first receipt counts");
 }
 
 /// What `hub replace pi-7 new` orders.
 async fn replace(hub: &Hub, old: &Device, new: &Device) {
-    let rename = Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into() };
+    let rename =
+        Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into(), ..Rename::default() };
     give(hub, &Order::Rename(rename), new).await;
     decommission(hub, "pi-7", old).await;
     let switch = |mut value: Value| {
@@ -186,7 +192,8 @@ async fn what_is_left_of_a_replacement_that_broke_off_opens_nothing() {
     let (old, new) = (Device::new(), Device::new());
     let of_old = hub.join(&old, "pi-7", TOKEN).await.unwrap().certificate;
     let of_new = hub.join(&new, "new", TOKEN).await.unwrap().certificate;
-    let rename = Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into() };
+    let rename =
+        Rename { cluster: "new".into(), key: new.key(), to: "pi-7".into(), ..Rename::default() };
     give(&hub, &Order::Rename(rename), &new).await;
     for (certificate, name) in [(&of_old, "pi-7"), (&of_new, "new")] {
         let word = first_word(&hub, certificate, name).await;

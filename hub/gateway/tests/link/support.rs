@@ -377,11 +377,13 @@ impl Device {
     }
 
     /// What it says when it has wiped what it held.
-    pub(crate) fn receipt(&self, statement: &str) -> WipedV1 {
+    pub(crate) fn receipt(&self, order: &str, left: &str) -> WipedV1 {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
+        let statement = WipedV1::statement(order, left);
         params.distinguished_name.push(rcgen::DnType::CommonName, statement);
-        WipedV1 { csr: params.serialize_request(&self.0).unwrap().der().to_vec() }
+        let csr = params.serialize_request(&self.0).unwrap().der().to_vec();
+        WipedV1 { csr, left: left.to_owned() }
     }
 
     /// By which the hub knows it.

@@ -1,7 +1,7 @@
-//! Pods that have ended, and pods of which some containers have.
+//! Pods that have ended, pods of which some containers have, and pods that no device takes on.
 
 use freewheel_link::ended::{ContainerEndedV1, ContainersEndedV1};
-use freewheel_link::plan::PodEndedV1;
+use freewheel_link::plan::{PodEndedV1, PodOsV1};
 use freewheel_link::report::TerminatedV1;
 
 use super::*;
@@ -55,4 +55,12 @@ fn a_container_that_has_ended_in_a_pod_that_lives_on_is_in_its_record() {
     assert_eq!(ended("Never", "Running", 1).unwrap().len(), 1);
     assert_eq!(ended("Always", "Running", 0), None);
     assert_eq!(ended("Never", "Failed", 1), None, "the pod says it all");
+}
+
+#[test]
+fn a_pod_for_another_system_says_so_in_its_record() {
+    let os = |spec: Value| translate(&pod("a", &spec)).unwrap().1.parts.get::<PodOsV1>().unwrap();
+    let windows = PodOsV1 { name: "windows".to_owned() };
+    assert_eq!(os(json!({"os": {"name": "windows"}})), Some(windows));
+    assert_eq!((os(json!({"os": {"name": "linux"}})), os(json!({}))), (None, None));
 }

@@ -4,11 +4,13 @@
 //! Guarantees:
 //! - a port of the node has one pod of all realms, the one that came first
 //!   (`a_port_of_the_node_has_the_pod_that_came_first`);
+//! - a pod for another system has failed, whatever its protection from guests of this one leaves out
+//!   (`a_pod_for_another_system_is_not_taken_on`);
 //! - pods that an earlier life had stay (`a_port_of_the_node_has_the_pod_that_came_first`).
 
 use std::collections::BTreeSet;
 
-use freewheel_link::plan::{PodV1, Protocol};
+use freewheel_link::plan::{OWN_SYSTEM, PodOsV1, PodV1, Protocol};
 use freewheel_link::report::PhaseV1;
 
 use super::Agent;
@@ -23,6 +25,10 @@ const NODE_PORTS: &str = "NodePorts";
 const NO_FREE_PORTS: &str =
     "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
 
+/// What kubelet says of a pod that is for another system.
+const POD_OS_NOT_SUPPORTED: &str = "PodOSNotSupported";
+const OTHER_SYSTEM: &str = "Failed to admit pod as the OS field doesn't match node OS";
+
 impl Agent {
     /// Looks at a pod that no life before this one has had.
     pub(super) fn admit(&mut self, uid: &str) {
@@ -31,6 +37,8 @@ impl Agent {
             self.reject(uid, EVICTED, &message);
         } else if self.lacks_ports(pod) {
             self.reject(uid, NODE_PORTS, NO_FREE_PORTS);
+        } else if is_for_another_system(&pod.spec) {
+            self.reject(uid, POD_OS_NOT_SUPPORTED, OTHER_SYSTEM);
         } else if let Some(refusal) = self.keep.refusal() {
             self.event(uid, None, true, refusal.condition(), REFUSAL.to_owned());
         }
@@ -68,6 +76,12 @@ impl Agent {
             pod.finish(Done { phase, reason, message: format!("Pod was rejected: {message}") });
         });
     }
+}
+
+/// Pod Security leaves such pods alone where a field is nothing to their system.
+fn is_for_another_system(pod: &PodV1) -> bool {
+    let os = pod.parts.get::<PodOsV1>().ok().flatten();
+    os.is_some_and(|os| os.name != OWN_SYSTEM)
 }
 
 /// Ports of the node, and whether each is of UDP.

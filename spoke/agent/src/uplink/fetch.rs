@@ -47,6 +47,9 @@ pub enum FetchError {
     /// The connection ended.
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// The link has no place for it; nobody was asked.
+    #[error("{0}")]
+    NoPlace(RefusalV1),
     /// The hub refuses.
     #[error("{0}")]
     Refused(RefusalV1),
@@ -184,7 +187,7 @@ impl Handle {
         let link: Arc<dyn Transport> =
             self.shared.link.borrow().clone().ok_or(FetchError::Offline)?;
         let patience = if of == Use::Module { COMPILE_TIMEOUT } else { ANSWER_TIMEOUT };
-        let place = self.shared.opened.take(of).map_err(FetchError::Refused)?;
+        let place = self.shared.opened.take(of).map_err(FetchError::NoPlace)?;
         let asked = async {
             let Stream { mut send, recv } = link.open(priority).await?;
             frame::write(&mut send, open).await?;

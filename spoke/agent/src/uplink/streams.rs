@@ -20,7 +20,7 @@ use freewheel_link::stream_budget::{Budget, PodClient, StreamPermit, Use};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
 use tokio::io::{AsyncWriteExt as _, copy};
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::opened::{Reader, refuse};
@@ -28,9 +28,9 @@ use super::{Duplex, Serve, exec};
 
 /// The opener is the first thing on a stream; one that does not come is not waited for.
 const OPENER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is asked again for a place to a pod that the hub has given away again: no longer than it takes to see that
-/// who had it has gone.
-const PLACE_TRIES: (u32, Duration) = (20, Duration::from_millis(250));
+/// How long a place to a pod is waited for that the hub has given away again: no longer than it takes to see that who had it
+/// has gone.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one stream to its end.
 pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
@@ -81,13 +81,13 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
 
 /// A place for it. The hub counts those to pods, too, and some of them have ended there already.
 async fn place(budget: &Arc<Budget>, of: Use) -> Result<StreamPermit, RefusalV1> {
-    let mut tries = if matches!(of, Use::PodStream(_)) { PLACE_TRIES.0 } else { 0 };
-    loop {
-        match budget.take(of.clone()) {
-            Err(_) if 0 < tries => tries -= 1,
-            taken => return taken,
-        }
-        sleep(PLACE_TRIES.1).await;
+    if !matches!(of, Use::PodStream(_)) {
+        return budget.take(of);
+    }
+    // Who has waited in vain is told whose it is that is full.
+    match timeout(PLACE_TIMEOUT, budget.wait(of.clone())).await {
+        Ok(taken) => taken,
+        Err(_) => budget.take(of),
     }
 }
 

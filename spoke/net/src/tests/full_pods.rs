@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use super::outside::{Elsewhere, client_of, node_port};
+use super::outside::{Elsewhere, client_of, few, left, node_port, served};
 use super::*;
 use crate::Listener;
 use crate::made_room::IN_VAIN_FOR;
@@ -17,15 +17,6 @@ async fn opened(fabric: &Fabric, pod: &str) -> u16 {
     let port = node_port(fabric, pod).await;
     client_of(port).await;
     port
-}
-
-/// Waits for the echo of a client.
-async fn served(client: &mut TcpStream) {
-    client.write_all(b"hello").await.unwrap();
-    let mut answer = [0; 5];
-    let answered = tokio::time::timeout(Duration::from_secs(20), client.read_exact(&mut answer));
-    answered.await.unwrap().unwrap();
-    assert_eq!(&answer, b"hello");
 }
 
 /// So many clients that were served, and what the guest has of them.
@@ -40,14 +31,6 @@ async fn clients(port: u16, listener: &Listener, count: usize) -> (Vec<TcpStream
         held.push(conn);
     }
     (clients, held)
-}
-
-/// How many of them have heard nothing, which are still there.
-fn left(clients: &mut [TcpStream]) -> usize {
-    clients
-        .iter_mut()
-        .filter_map(|client| client.read(&mut [0]).now_or_never().is_none().then_some(()))
-        .count()
 }
 
 /// Has a guest let those go that are reset.
@@ -236,28 +219,6 @@ async fn nobody_is_sent_away_while_another_pod_has_room() {
     }
 }
 
-/// The way to this pod of another node, which has so many sockets left.
-fn few(
-    pod: Ipv4Addr,
-    left: &Arc<Mutex<usize>>,
-) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-    let left = left.clone();
-    let taken = left.lock().checked_sub(1);
-    let Some(taken) = taken else {
-        return ready(Err(NetError::Full(pod))).boxed();
-    };
-    *left.lock() = taken;
-    let (near, mut far) = tokio::io::duplex(100);
-    tokio::spawn(async move {
-        let mut bytes = [0; 100];
-        while let Ok(count @ 1..) = far.read(&mut bytes).await {
-            let _ = far.write_all(&bytes[..count]).await;
-        }
-        *left.lock() += 1;
-    });
-    ready(Ok(Box::new(near) as Box<dyn Stream>)).boxed()
-}
-
 /// The pod of [`few`] where there is one.
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 64, 7, 7);
 
@@ -266,7 +227,7 @@ async fn a_pod_elsewhere_that_has_no_more_sockets_serves_the_next() {
     let fabric = fabric();
     let places = Arc::new(Mutex::new(8));
     let left = places.clone();
-    fabric.set_remote(Arc::new(Elsewhere(move || few(FAR, &left))));
+    fabric.set_remote(Arc::new(Elsewhere(move || few(NetError::Full(FAR), &left))));
     let port = opened(&fabric, "10.64.7.7").await;
     let mut crowd = Vec::new();
     for _ in 0..8 {
@@ -289,7 +250,7 @@ impl Remote for Pods {
         to: SocketAddr,
     ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
         let pod: Ipv4Addr = to.ip().to_string().parse().unwrap();
-        few(pod, &self.0[&pod])
+        few(NetError::Full(pod), &self.0[&pod])
     }
 }
 
@@ -330,7 +291,7 @@ async fn nobody_is_sent_away_while_a_pod_elsewhere_has_room() {
 #[tokio::test]
 async fn few_wait_for_a_full_pod_and_the_others_are_refused_at_once() {
     let fabric = fabric();
-    fabric.set_remote(Arc::new(Elsewhere(|| few(FAR, &Arc::default()))));
+    fabric.set_remote(Arc::new(Elsewhere(|| few(NetError::Full(FAR), &Arc::default()))));
     let port = opened(&fabric, "10.64.7.7").await;
     let (refused, mut refusals) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..40 {

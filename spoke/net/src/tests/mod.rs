@@ -3,6 +3,7 @@
 mod answers;
 mod bounds;
 mod full_pods;
+mod full_ways;
 mod gates;
 mod gone;
 mod node_port_clients;

@@ -1,6 +1,7 @@
 //! What is outside of a node: clients of its node ports, and other nodes.
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use super::*;
@@ -24,6 +25,23 @@ pub(super) async fn client_of(port: u16) -> TcpStream {
     eventually(async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await
 }
 
+/// Waits for the echo of a client.
+pub(super) async fn served(client: &mut TcpStream) {
+    client.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    let answered = tokio::time::timeout(Duration::from_secs(20), client.read_exact(&mut answer));
+    answered.await.unwrap().unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+/// How many of them have heard nothing, which are still there.
+pub(super) fn left(clients: &mut [TcpStream]) -> usize {
+    clients
+        .iter_mut()
+        .filter_map(|client| client.read(&mut [0]).now_or_never().is_none().then_some(()))
+        .count()
+}
+
 type Reached = Result<Box<dyn Stream>, NetError>;
 
 /// All other nodes, reached in one way.
@@ -41,4 +59,23 @@ where
     ) -> BoxFuture<'static, Reached> {
         (self.0)()
     }
+}
+
+/// The way to a pod of another node, which sends back what it gets: so many connections are left of it.
+pub(super) fn few(full: NetError, left: &Arc<Mutex<usize>>) -> BoxFuture<'static, Reached> {
+    let left = left.clone();
+    let taken = left.lock().checked_sub(1);
+    let Some(taken) = taken else {
+        return ready(Err(full)).boxed();
+    };
+    *left.lock() = taken;
+    let (near, mut far) = tokio::io::duplex(100);
+    tokio::spawn(async move {
+        let mut bytes = [0; 100];
+        while let Ok(count @ 1..) = far.read(&mut bytes).await {
+            let _ = far.write_all(&bytes[..count]).await;
+        }
+        *left.lock() += 1;
+    });
+    ready(Ok(Box::new(near) as Box<dyn Stream>)).boxed()
 }

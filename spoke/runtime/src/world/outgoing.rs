@@ -97,7 +97,9 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
 
 fn to_http(error: NetError) -> Error {
     match error {
-        NetError::Refused | NetError::Full(_) | NetError::Reset => Error::ConnectionRefused,
+        NetError::Refused | NetError::Full(_) | NetError::WayFull(_) | NetError::Reset => {
+            Error::ConnectionRefused
+        }
         NetError::NameUnknown => {
             Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None }
         }

@@ -91,7 +91,7 @@ pub const POD: &[Field] = &[
     works("initContainers"),
     works("nodeName"),
     works("nodeSelector"),
-    kept("os", "containers are Wasm modules on any system"),
+    works("os"),
     works("overhead"),
     kept("preemptionPolicy", NO_PREEMPTION).unless(&["PreemptLowerPriority"]),
     kept("priority", PRIORITY).unless(&["0"]),

@@ -53,13 +53,13 @@ pub(super) fn check(definition: &Value, work: &Work) -> FieldErrors {
         let version = VersionOf { versions, index, version, at, shared };
         version.check(&mut errors, work);
     }
-    let shown = definition.pointer("/spec/versions").cloned().unwrap_or_default();
     let stored = versions.iter().filter(|version| flag(version, "/storage")).count();
     for (wrong, why) in [
         (twice, "must contain unique version names"),
         (stored != 1, "must have exactly one version marked as storage version"),
     ] {
         if wrong {
+            let shown = definition.pointer("/spec/versions").cloned().unwrap_or_default();
             errors.push(FieldError::invalid("spec.versions", &shown, why));
         }
     }

@@ -1,6 +1,6 @@
 //! Which pods a device takes on.
 
-use freewheel_link::plan::{ContainerPortV1, Protocol};
+use freewheel_link::plan::{ContainerPortV1, PodOsV1, Protocol};
 
 use super::*;
 
@@ -59,4 +59,23 @@ async fn a_port_of_the_node_has_the_pod_that_came_first() {
     let second = run(&disk);
     second.rest().await;
     assert_eq!(second.names(), ["c", "d", "f"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_for_another_system_is_not_taken_on() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.send(Input::Connected(Some(1))).await;
+    first.plan(vec![range()], vec![]).await;
+    let of = |name: &str, os: &str| {
+        let mut pod = pod(name);
+        pod.parts.put(&PodOsV1 { name: os.to_owned() }).unwrap();
+        pod_record(&pod)
+    };
+    first.plan(vec![of("a", "windows"), of("b", "linux")], vec![]).await;
+    assert_eq!(first.names(), ["b"]);
+    let said = first.said("a").unwrap();
+    assert_eq!((said.phase, &*said.reason), (PhaseV1::Failed, "PodOSNotSupported"));
+    let text = "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS";
+    assert_eq!(said.message, text);
 }

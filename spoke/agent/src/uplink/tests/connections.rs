@@ -48,7 +48,7 @@ async fn one_pod_leaves_places_for_others_of_its_device() {
     let refused = loop {
         match from(&format!("10.64.0.2:{}", 4000 + idle.len())).await {
             Ok(stream) => idle.push(stream),
-            Err(super::super::FetchError::Refused(refusal)) => break refusal,
+            Err(super::super::FetchError::NoPlace(refusal)) => break refusal,
             Err(error) => panic!("{error}"),
         }
     };

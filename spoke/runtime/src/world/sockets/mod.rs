@@ -91,7 +91,9 @@ impl From<wasmtime::Error> for SocketError {
 impl From<NetError> for SocketError {
     fn from(error: NetError) -> Self {
         Self::Code(match error {
-            NetError::Refused | NetError::Full(_) => ErrorCode::ConnectionRefused,
+            NetError::Refused | NetError::Full(_) | NetError::WayFull(_) => {
+                ErrorCode::ConnectionRefused
+            }
             NetError::Unreachable => ErrorCode::RemoteUnreachable,
             NetError::InUse => ErrorCode::AddressInUse,
             NetError::NotBindable => ErrorCode::AddressNotBindable,
