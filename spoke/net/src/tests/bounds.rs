@@ -2,6 +2,7 @@
 
 use super::outside::Elsewhere;
 use super::*;
+use crate::receive_memory::PIECE_OVERHEAD_BYTES;
 use crate::{PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX, ReceiveMemory};
 
 /// What one connection still gets when the budget is used up, with what its pieces cost.
@@ -114,6 +115,31 @@ async fn flows_of_datagrams_count_too() {
     }
     assert!(fabric.account().used() <= POD_RECEIVE_BYTES_MAX, "{}", fabric.account().used());
     drop(ports);
+    assert_eq!(fabric.account().used(), 0);
+}
+
+#[tokio::test]
+async fn a_port_that_was_full_holds_nothing_when_it_was_read() {
+    let fabric = fabric();
+    let (web, client) = (add(&fabric, "web", "10.64.0.1"), add(&fabric, "client", "10.64.0.2"));
+    let (from, port) =
+        (client.bind_udp(at("0.0.0.0:0")).unwrap(), web.bind_udp(at("0.0.0.0:53")).unwrap());
+    for round in 0..2 {
+        for _ in 0..1000 {
+            client.send_udp(&from, at("10.64.0.1:53"), Bytes::from_static(b"x")).unwrap();
+        }
+        let held = fabric.account().used();
+        // Each has a place in the queue beside what it costs by itself.
+        let each = size_of::<(Bytes, SocketAddr)>() + PIECE_OVERHEAD_BYTES;
+        assert!(1000 * each < held, "{held} bytes in round {round}");
+        assert_eq!(std::iter::from_fn(|| port.try_recv()).count(), 1000);
+        assert_eq!(fabric.account().used(), 0);
+    }
+    // The same of one that nobody reads.
+    for _ in 0..1000 {
+        client.send_udp(&from, at("10.64.0.1:53"), Bytes::from_static(b"x")).unwrap();
+    }
+    drop(port);
     assert_eq!(fabric.account().used(), 0);
 }
 
