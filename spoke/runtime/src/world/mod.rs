@@ -6,7 +6,7 @@
 //! sockets      wasi:sockets on the pod's network                     lifecycle  its own stop, codes of its own
 //! fields       header fields of wasi:http                            requests   what is sent and answered with them
 //! outgoing     where its requests go                                 handles    the table of all, with their bounds
-//! file_view    calls on files, on the threads of its pod
+//! file_view    calls on files, on the threads of its pod             splice       from one stream to another
 //! ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 //! store_data   all of that in one store, with its limits             linker     what of it a module may import
 //! ```
@@ -27,6 +27,7 @@ mod outgoing;
 mod output;
 mod requests;
 mod sockets;
+mod splice;
 mod store_data;
 
 pub(crate) use fields::HasFields;
