@@ -2,7 +2,8 @@
 //! the pod network.
 //!
 //! ```text
-//! runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
+//! runtime     the agent's port `Containers`          wanted       a container that is to start
+//! container   one start: what it has                 run          its run, its end
 //! module      artifacts, loaded once                 handler, http    pods that answer requests
 //! http_client requests of guests and probes          command_places  commands beside a program
 //! preview1    core programs: what they are given, and its bounds
@@ -44,6 +45,7 @@ mod runtime;
 mod shutdown;
 mod stacks;
 mod ticker;
+mod wanted;
 mod world;
 
 pub use freewheel_spoke_logs::{LogOptions, Source, at_turn};
