@@ -1,5 +1,7 @@
 //! What clients that do not read may make the node hold, wherever they are.
 
+use std::io::IoSlice;
+
 use super::outside::Elsewhere;
 use super::*;
 use crate::receive_memory::PIECE_OVERHEAD_BYTES;
@@ -141,6 +143,24 @@ async fn a_port_that_was_full_holds_nothing_when_it_was_read() {
     }
     drop(port);
     assert_eq!(fabric.account().used(), 0);
+}
+
+#[tokio::test]
+async fn what_is_written_from_several_places_is_one_piece() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("127.0.0.1:80"), 16).unwrap();
+    let mut near = connect(&web, "127.0.0.1:80").unwrap().into_io();
+    let far = listener.accept().await.unwrap();
+    assert!(near.is_write_vectored());
+    let words = ["head ", "", "body ", "end"].map(|word| IoSlice::new(word.as_bytes()));
+    assert_eq!(near.write_vectored(&words).await.unwrap(), 13);
+    assert_eq!(far.rx.pull(100), Ok(Some(Bytes::from_static(b"head body end"))));
+    // No more of it than there is room for.
+    let large = vec![7; PIPE_BYTES_MAX];
+    let both = [IoSlice::new(&large), IoSlice::new(&large)];
+    assert_eq!(near.write_vectored(&both).await.unwrap(), PIPE_BYTES_MAX);
+    assert_eq!(far.rx.pull(usize::MAX).unwrap().unwrap().len(), PIPE_BYTES_MAX);
 }
 
 #[tokio::test]
