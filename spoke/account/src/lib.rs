@@ -5,6 +5,7 @@
 //!           └───── bytes and datagrams that wait in the pod's network
 //!
 //! memory_account  who holds how much, and may    full    who was refused, in the user's words
+//! places          queues and tables that hold little when little is in them
 //! ```
 //!
 //! Most accounts are of bytes; open files, mappings of memory and connections from outside are counted by the same
@@ -12,6 +13,8 @@
 
 mod full;
 mod memory_account;
+mod places;
 
 pub use full::{Full, Level};
 pub use memory_account::{Held, MemoryAccount};
+pub use places::{Queue, give_back};

@@ -2,9 +2,10 @@
 //!
 //! Guarantees:
 //! - who reads or writes it gives others of its thread a turn, also when the other end is always ready: what hyper or a
-//!   copy does in one poll ends, and it can be aborted (`who_reads_and_writes_gives_others_a_turn`).
+//!   copy does in one poll ends, and it can be aborted (`who_reads_and_writes_gives_others_a_turn`);
+//! - what is written from several places at once waits as one piece (`what_is_written_from_several_places_is_one_piece`).
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -180,6 +181,27 @@ impl ConnIo {
     pub fn reset(&self) {
         self.conn.reset();
     }
+
+    /// How many bytes may be written now, once it is any.
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            match self.conn.tx.room().map_err(|_| broken())? {
+                0 => ready!(self.conn.tx.poll_writable(cx)),
+                room => return Poll::Ready(Ok(room)),
+            }
+        }
+    }
+
+    /// Writes bytes for which there is room; how many.
+    fn push(&self, bytes: Bytes) -> io::Result<usize> {
+        let count = bytes.len();
+        self.conn.tx.push(bytes).map(|()| count).map_err(|_| broken())
+    }
+}
+
+/// Nobody reads it any more.
+fn broken() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }
 
 impl AsyncRead for ConnIo {
@@ -213,19 +235,33 @@ impl AsyncWrite for ConnIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         let turn = ready!(poll_proceed(cx));
-        loop {
-            let room = self.conn.tx.room().map_err(|_| broken())?;
-            if room == 0 {
-                ready!(self.conn.tx.poll_writable(cx));
-                continue;
-            }
+        let room = ready!(self.poll_room(cx))?;
+        let bytes = Bytes::copy_from_slice(&buf[..room.min(buf.len())]);
+        turn.made_progress();
+        Poll::Ready(self.push(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let turn = ready!(poll_proceed(cx));
+        let mut room = ready!(self.poll_room(cx))?;
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        let mut bytes = Vec::with_capacity(room.min(all));
+        for buf in bufs {
             let count = room.min(buf.len());
-            let bytes = Bytes::copy_from_slice(&buf[..count]);
-            turn.made_progress();
-            return Poll::Ready(self.conn.tx.push(bytes).map(|()| count).map_err(|_| broken()));
+            bytes.extend_from_slice(&buf[..count]);
+            room -= count;
         }
+        turn.made_progress();
+        Poll::Ready(self.push(bytes.into()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

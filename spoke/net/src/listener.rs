@@ -1,10 +1,10 @@
 //! A listening port of a pod and the connections that wait on it.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
+use freewheel_spoke_account::Queue;
 use parking_lot::Mutex;
 use tokio::task::coop::cooperative;
 
@@ -16,7 +16,8 @@ pub const MAX_BACKLOG: usize = 4096;
 
 #[derive(Default)]
 struct ListenerState {
-    queue: VecDeque<Conn>,
+    /// Those that wait have sockets, which are counted; what was taken leaves no place behind.
+    queue: Queue<Conn>,
     waker: Option<Waker>,
     backlog: usize,
     closed: bool,
@@ -129,7 +130,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        for conn in self.state.get_mut().queue.drain(..) {
+        while let Some(conn) = self.state.get_mut().queue.pop_front() {
             conn.reset();
         }
         if let Some(lender) = self.lender.upgrade() {

@@ -9,14 +9,17 @@
 //!   `a_pod_that_reads_nothing_holds_little_more_than_its_budget`);
 //! - also when it was written byte by byte, or by a guest that does not ask for room
 //!   (`single_bytes_count_as_what_they_cost`, `a_guest_writes_no_more_than_it_was_promised`);
+//! - what is counted is what is held, also once most of it was read: the places of the queue
+//!   (`places_count_while_they_are_there`) and the whole of a piece of which something is left, which so may be held
+//!   beside a pipe's bytes (`a_piece_counts_whole_until_all_of_it_was_read`);
 //! - a writer that asks for room takes none from anybody before it writes: what it was promised and what has become too
 //!   much meanwhile is on its own account (`who_is_promised_room_takes_none_of_its_reader_s`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use freewheel_spoke_account::Queue;
 use parking_lot::Mutex;
 
 use crate::gates::Tally;
@@ -49,8 +52,11 @@ pub struct Broken;
 
 #[derive(Default)]
 struct PipeState {
-    queue: VecDeque<Piece>,
+    queue: Queue<Piece>,
+    /// Bytes that are left to read, with what their pieces cost.
     len: usize,
+    /// Bytes of the first piece that were read: it is held, and counted, until all of it was.
+    read: usize,
     /// Bytes that are counted on the writer's account.
     lent: usize,
     /// Room that a guest was told of and has not used.
@@ -149,7 +155,9 @@ impl Pipe {
         if let Some(tally) = &mut state.tally {
             tally.add(bytes.len());
         }
+        let places = state.queue.bytes();
         state.queue.push_back(Piece { bytes, lent });
+        self.waiting.changed(places, state.queue.bytes());
         state.reader.take()
     }
 
@@ -285,10 +293,11 @@ impl Pipe {
 
     /// Drops what is left.
     fn clear(&self, state: &mut PipeState) {
-        state.queue.clear();
+        let places = std::mem::take(&mut state.queue).bytes();
+        let held = std::mem::take(&mut state.len) + std::mem::take(&mut state.read);
         let lent = std::mem::take(&mut state.lent);
         self.lender.sub(lent);
-        self.waiting.sub(std::mem::take(&mut state.len) - lent);
+        self.waiting.sub(held - lent + places);
     }
 
     fn change(&self, change: impl FnOnce(&mut PipeState)) {
@@ -326,26 +335,27 @@ impl PipeState {
     /// Takes at most so many bytes of the first piece away. Who is to be woken, because there is room.
     fn consume(&mut self, count: usize, of: &Pipe) -> Option<Waker> {
         let Piece { bytes: front, lent } = self.queue.front_mut()?;
-        let (waiting, lent) = (&of.waiting, *lent);
-        let freed = if count < front.len() {
+        let (before, lent) = (self.len, *lent);
+        if count < front.len() {
             bytes::Buf::advance(front, count);
-            count
+            self.read += count;
+            self.len -= count;
         } else {
-            let freed = front.len() + PIECE_OVERHEAD_BYTES;
+            let left = front.len() + PIECE_OVERHEAD_BYTES;
+            let (freed, places) = (left + std::mem::take(&mut self.read), self.queue.bytes());
             self.queue.pop_front();
-            freed
-        };
-        let before = self.len;
-        self.len -= freed;
-        if lent {
-            self.lent -= freed;
-            of.lender.sub(freed);
-        } else {
-            waiting.sub(freed);
+            self.len -= left;
+            if lent {
+                self.lent -= freed;
+                of.lender.sub(freed);
+            } else {
+                of.waiting.sub(freed);
+            }
+            of.waiting.changed(places, self.queue.bytes());
         }
         // The writer is woken once half of the pipe is free: two tasks that wake each other for every
         // read spend their time in the scheduler.
-        let half = waiting.capacity() / 2;
+        let half = of.waiting.capacity() / 2;
         let crossed = half <= before && self.len < half;
         if crossed || self.len == 0 { self.writer.take() } else { None }
     }
@@ -453,6 +463,65 @@ mod tests {
             read += bytes.len();
         }
         assert_eq!((read, waiting.bytes()), (pieces, 0), "all of it comes out");
+    }
+
+    /// Bytes of a queue's places, of which the first few count as a part of the connection.
+    fn places(pipe: &Pipe) -> usize {
+        pipe.state.lock().queue.bytes()
+    }
+
+    #[test]
+    fn places_count_while_they_are_there() {
+        let waiting = waiting();
+        let pipe = of(&waiting);
+        let mut pieces = 0;
+        while pipe.room() != Ok(0) {
+            pipe.push(Bytes::from_static(b"x")).unwrap();
+            pieces += 1;
+        }
+        let each = 1 + PIECE_OVERHEAD_BYTES;
+        let most = places(&pipe);
+        assert!((pieces - 16) * size_of::<Piece>() <= most, "{most} bytes for {pieces} pieces");
+        assert_eq!(waiting.bytes(), pieces * each + most);
+        for left in (0..pieces).rev() {
+            pipe.pull(1).unwrap().unwrap();
+            let now = places(&pipe);
+            assert_eq!(waiting.bytes(), left * each + now);
+            assert!(now <= 4 * (left + 1) * size_of::<Piece>(), "{now} bytes for {left} pieces");
+        }
+        assert_eq!((waiting.bytes(), places(&pipe)), (0, 0));
+        // Whoever ends it has its places go, too.
+        for end in [Pipe::close_read, Pipe::reset] {
+            let pipe = of(&waiting);
+            (0..1000).for_each(|_| pipe.push(Bytes::from_static(b"x")).unwrap());
+            assert!(0 < places(&pipe));
+            end(&pipe);
+            assert_eq!((waiting.bytes(), places(&pipe)), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_piece_counts_whole_until_all_of_it_was_read() {
+        const PIECE: usize = 64 << 10;
+        let (reader, writer) = (waiting(), waiting());
+        let pipe = Pipe::new(reader.clone(), writer.clone());
+        pipe.push(Bytes::from(vec![7; PIECE])).unwrap();
+        pipe.pull(PIECE - 1).unwrap().unwrap();
+        assert_eq!(reader.bytes(), PIECE + PIECE_OVERHEAD_BYTES, "it is still there");
+        let room = PIPE_BYTES_MAX - 1 - PIECE_OVERHEAD_BYTES;
+        assert_eq!(pipe.room(), Ok(room), "and no writer waits for it");
+        pipe.consume(1);
+        assert_eq!(reader.bytes(), 0);
+        // The same of one that is on its writer's account, and of what nobody reads to its end.
+        let promised = pipe.reserve(PIECE).unwrap();
+        let others = of(&reader);
+        (0..40).for_each(|_| others.push(Bytes::from(vec![7; PIPE_BYTES_MAX])).unwrap());
+        pipe.push_reserved(Bytes::from(vec![7; promised])).unwrap();
+        pipe.pull(promised - 1).unwrap().unwrap();
+        assert_eq!(writer.bytes(), PIECE + PIECE_OVERHEAD_BYTES);
+        drop(others);
+        pipe.close_read();
+        assert_eq!((reader.bytes(), writer.bytes()), (0, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use freewheel_spoke_account::{Level, MemoryAccount};
+use freewheel_spoke_account::{Level, MemoryAccount, give_back};
 use freewheel_spoke_agent::ports::PodNetwork;
 use parking_lot::Mutex;
 
@@ -306,6 +306,7 @@ impl Lender<Listener> for Ports {
         let mut taken = self.taken.lock();
         if taken.tcp.get(&port).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), of)) {
             taken.tcp.remove(&port);
+            give_back(&mut taken.tcp);
         }
     }
 }
@@ -315,6 +316,7 @@ impl Lender<UdpPort> for Ports {
         let mut taken = self.taken.lock();
         if taken.udp.get(&port).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), of)) {
             taken.udp.remove(&port);
+            give_back(&mut taken.udp);
         }
     }
 }

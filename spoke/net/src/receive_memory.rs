@@ -28,8 +28,9 @@ pub(crate) const NARROW_PIPE_BYTES: usize = 8 << 10;
 /// The same in a pod with a limit of memory: an eighth of that, over all the sockets that the limit gives it.
 pub(crate) const NARROWEST_PIPE_BYTES: usize = 2 << 10;
 
-/// What a piece costs beside its bytes: its place in the queue and its allocation. Uncounted, a writer of
-/// single bytes would make the node hold fifty times what the bounds say.
+/// What a piece costs beside its bytes: its allocation, and its place in a queue that is short. Uncounted, a writer of
+/// single bytes would make the node hold fifty times what the bounds say. The places of a longer queue count by
+/// themselves.
 pub(crate) const PIECE_OVERHEAD_BYTES: usize = 64;
 
 /// Memory of what waits for one pod to read it.
@@ -67,6 +68,15 @@ impl ReceiveMemory {
     pub(crate) fn sub(&self, count: usize) {
         self.bytes.fetch_sub(count, Relaxed);
         self.account.give_back(count);
+    }
+
+    /// What was as large as this before is as large as that now.
+    pub(crate) fn changed(&self, before: usize, now: usize) {
+        if before < now {
+            self.add(now - before);
+        } else if now < before {
+            self.sub(before - now);
+        }
     }
 
     /// Adds what may as well get lost, if the budget has room for it.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::error::NetError;
 use crate::receive_memory::NARROWEST_PIPE_BYTES;
 
-/// Most sockets of one pod: listeners, connections' ends and UDP ports. An end costs at most 600 bytes
-/// when idle, so a pod's share of the host's memory stays below its budget of waiting bytes.
+/// Most sockets of one pod: listeners, connections' ends and UDP ports. An end costs at most 600 bytes when idle, and the
+/// places that its queue keeps 1,024, so a pod's share of the host's memory stays below its budget of waiting bytes.
 pub const MAX_SOCKETS: usize = 4096;
 
 /// Memory of a pod that gives it one socket more: eight times what a connection may hold when the budget is used up.

@@ -6,14 +6,17 @@
 //! Guarantees:
 //! - what waits on all UDP ports of a pod is within one budget and on the pod's account; what is beyond gets
 //!   lost, as UDP may (`datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod`);
-//! - flows are on it too (`flows_of_datagrams_count_too`).
+//! - flows are on it too (`flows_of_datagrams_count_too`);
+//! - what was read, and flows that were forgotten, leave no places behind
+//!   (`a_port_that_was_full_holds_nothing_when_it_was_read`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use freewheel_spoke_account::Queue;
 use parking_lot::Mutex;
 use tokio::task::coop::cooperative;
 
@@ -27,8 +30,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// Datagrams that wait on one port. More are dropped, as UDP may.
 const QUEUED_DATAGRAMS_MAX: usize = 1024;
 
-/// What a flow costs: its place in two tables.
-const FLOW_BYTES: usize = 256;
+/// What a flow costs: its place in two tables, which have at most two for each flow and a little more.
+const FLOW_BYTES: usize = 320;
 
 /// Bytes that wait on one port.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
@@ -39,7 +42,7 @@ const FLOWS_PER_SOCKET_MAX: usize = 1024;
 
 #[derive(Default)]
 struct UdpState {
-    queue: VecDeque<(Bytes, SocketAddr)>,
+    queue: Queue<(Bytes, SocketAddr)>,
     bytes: usize,
     waker: Option<Waker>,
     /// Service address to the endpoint that serves the flow.
@@ -119,7 +122,9 @@ impl UdpPort {
             }
             let from = state.shown.get(&from).copied().unwrap_or(from);
             state.bytes += bytes.len();
+            let places = state.queue.bytes();
             state.queue.push_back((bytes, from));
+            self.waiting.changed(places, state.queue.bytes());
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -131,9 +136,11 @@ impl UdpPort {
     /// The next datagram and its sender, if one waits.
     pub fn try_recv(&self) -> Option<(Bytes, SocketAddr)> {
         let mut state = self.state.lock();
+        let places = state.queue.bytes();
         let (bytes, from) = state.queue.pop_front()?;
         state.bytes -= bytes.len();
         self.waiting.sub(bytes.len() + PIECE_OVERHEAD_BYTES);
+        self.waiting.changed(places, state.queue.bytes());
         Some((bytes, from))
     }
 
@@ -161,18 +168,20 @@ impl UdpPort {
 impl UdpState {
     /// Forgets all flows; what they cost.
     fn forget_flows(&mut self) -> usize {
-        let cost = self.chosen.len() * FLOW_BYTES;
-        self.chosen.clear();
-        self.shown.clear();
-        cost
+        self.shown = HashMap::new();
+        std::mem::take(&mut self.chosen).len() * FLOW_BYTES
+    }
+
+    /// What is counted for its queue.
+    fn queued(&self) -> usize {
+        self.bytes + self.queue.len() * PIECE_OVERHEAD_BYTES + self.queue.bytes()
     }
 }
 
 impl Drop for UdpPort {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        self.waiting
-            .sub(state.bytes + state.queue.len() * PIECE_OVERHEAD_BYTES + state.forget_flows());
+        self.waiting.sub(state.queued() + state.forget_flows());
         if let Some(lender) = self.lender.upgrade() {
             lender.release(self.address.port(), self);
         }

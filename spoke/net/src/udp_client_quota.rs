@@ -6,7 +6,8 @@
 //! somebody else goes.
 //!
 //! Guarantees:
-//! - silent flows end (`a_silent_flow_ends_and_sooner_until_its_client_is_proven`);
+//! - silent flows end (`a_silent_flow_ends_and_sooner_until_its_client_is_proven`), and leave no places behind
+//!   (`a_node_port_that_had_many_clients_keeps_few_places`);
 //! - flows are bounded, in all and for each address; those that are not proven make room for each other while they
 //!   have a quarter of the places, otherwise who was silent for longest
 //!   (`a_client_comes_in_while_a_thousand_forged_ones_were_answered_once`,
@@ -20,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_spoke_account::give_back;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -145,6 +147,7 @@ impl UdpClients {
                 let most = if activity.proven { FLOW_IDLE_TIMEOUT } else { UNPROVEN_FLOW_TIMEOUT };
                 now.duration_since(activity.last) < most
             });
+            give_back(flows);
         }
     }
 }
@@ -247,6 +250,19 @@ mod tests {
         assert_eq!(sweep(31), [false, true]);
         assert_eq!(sweep(121), [false, false]);
         assert_eq!(node_port.realm.gateway().sockets(), 0, "their ports are free again");
+    }
+
+    #[tokio::test]
+    async fn a_node_port_that_had_many_clients_keeps_few_places() {
+        let node_port = NodePort::new();
+        node_port.fill(false);
+        let places = || {
+            let table = node_port.clients.table.lock();
+            table.flows.get(&node_port.clients.node_port).map_or(0, HashMap::capacity)
+        };
+        assert!(CLIENTS_PER_PORT_MAX <= places());
+        node_port.clients.sweep(node_port.start + Duration::from_secs(1000));
+        assert!(node_port.len() == 0 && places() < 64, "{} places", places());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!   (`what_comes_is_told_and_may_be_refused`);
 //! - the watcher goes before its stream (`the_watcher_goes_first`).
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -67,6 +67,20 @@ impl<W: Watcher + Unpin, S: AsyncWrite + Unpin> AsyncWrite for Watched<W, S> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watcher.wrote(polled.is_pending());
         polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watcher.wrote(polled.is_pending());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

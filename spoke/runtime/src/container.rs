@@ -17,7 +17,7 @@ use crate::command_places::CommandPlaces;
 use crate::file_calls::FileCalls;
 use crate::lanes::{Lane, Runtimes};
 use crate::mappings::{self, NoneLeft};
-use crate::memory::ContainerMemory;
+use crate::memory::{ContainerMemory, Share};
 use crate::metered::Meter;
 use crate::module::Module;
 use crate::on_stack::Pages;
@@ -27,8 +27,11 @@ use crate::world::{self, Mounts, StoreData, StoreParts};
 
 /// One start of a container.
 pub(crate) struct Container {
-    /// Without its mounts.
-    pub(crate) start: StartContainer,
+    /// Without its mounts and arguments; the same for commands beside its program.
+    pub(crate) start: Arc<StartContainer>,
+    pub(crate) args: Vec<String>,
+    /// Place for what it was started with.
+    pub(crate) given: Arc<Share>,
     pub(crate) mounts: Mounts,
     pub(crate) pod: Arc<PodNet>,
     pub(crate) engine: Engine,
@@ -100,11 +103,11 @@ impl Container {
 
     /// Bytes of what every store has for itself, with what its instance takes beside its memories and stack.
     fn given(&self) -> usize {
-        world::size(&self.start.args, &self.start.env) + self.module.footing
+        world::size(&self.args, &self.start.env) + self.module.footing
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
-        let mut wasi = world::give(&self.start.args, &self.start.env, &self.log);
+        let mut wasi = world::give(&self.args, &self.start.env, &self.log);
         if let Some(stdin) = self.stdin.lock().take() {
             wasi.stdin(AsyncStdinStream::new(stdin));
         }
@@ -118,24 +121,6 @@ impl Container {
         stdin: Option<Stdin>,
         (shutdown, log): (&Arc<Shutdown>, &LogSink),
     ) -> Self {
-        let StartContainer { id, realm, namespace, pod_name, artifact, env, .. } = &self.start;
-        let StartContainer { memory_limit, cpu_limit_milli, ports, http, log: file, .. } =
-            &self.start;
-        let start = StartContainer {
-            id: id.clone(),
-            realm: realm.clone(),
-            namespace: namespace.clone(),
-            pod_name: pod_name.clone(),
-            artifact: artifact.clone(),
-            args,
-            env: env.clone(),
-            mounts: None,
-            memory_limit: *memory_limit,
-            cpu_limit_milli: *cpu_limit_milli,
-            ports: ports.clone(),
-            http: *http,
-            log: file.clone(),
-        };
         let meter = Meter {
             usage: self.meter.usage.clone(),
             memory: self.memory.clone(),
@@ -144,7 +129,9 @@ impl Container {
             kill: shutdown.killed().clone(),
         };
         Self {
-            start,
+            start: self.start.clone(),
+            args,
+            given: self.given.clone(),
             mounts: self.mounts.clone(),
             pod: self.pod.clone(),
             engine: self.engine.clone(),

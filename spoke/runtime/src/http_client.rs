@@ -14,7 +14,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::io::TokioIo;
+
+use crate::hyper_io::HyperIo;
 
 /// Bytes that may come before the final head is known: hyper drops informational heads, so that its own bound never
 /// sees them together. The rest is for what is read of a body meanwhile.
@@ -35,7 +36,7 @@ pub(crate) async fn ask(
     let heard = Arc::new(AtomicUsize::new(0));
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(head_bytes_max)
-        .handshake(TokioIo::new(Watched::new(Heard(heard.clone()), conn)))
+        .handshake(HyperIo(Watched::new(Heard(heard.clone()), conn)))
         .await?;
     let driving = AbortOnDropHandle::new(tokio::spawn(connection));
     let answer = sender.send_request(request).await?;

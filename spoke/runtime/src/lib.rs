@@ -2,9 +2,11 @@
 //! the pod network.
 //!
 //! ```text
-//! runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
+//! runtime     the agent's port `Containers`          wanted       a container that is to start
+//! container   one start: what it has                 run          its run, its end
 //! module      artifacts, loaded once                 handler, http    pods that answer requests
-//! http_client requests of guests and probes          command_places  commands beside a program
+//! http_client requests of guests and probes          hyper_io     a stream as hyper has it
+//! command_places  commands beside a program
 //! preview1    core programs: what they are given, and its bounds
 //! world       what a store holds: a file for each thing that guests can do, its limits, what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
@@ -30,6 +32,7 @@ mod file_calls;
 mod handler;
 mod http;
 mod http_client;
+mod hyper_io;
 mod lanes;
 mod mappings;
 mod memory;
@@ -44,6 +47,7 @@ mod runtime;
 mod shutdown;
 mod stacks;
 mod ticker;
+mod wanted;
 mod world;
 
 pub use freewheel_spoke_logs::{LogOptions, Source, at_turn};

@@ -54,7 +54,7 @@ use self::poll::{Asked, SUBSCRIPTION_BYTES};
 use crate::file_calls::{FileCalls, within};
 use crate::memory::{ContainerMemory, Limiter, Share};
 use crate::world::{
-    self, CALL_BYTES_MAX, LISTED_BYTES_PER_NAME_BYTE, Mounts, PATH_BYTES_MAX,
+    self, CALL_BYTES_MAX, HandleCount, LISTED_BYTES_PER_NAME_BYTE, Mounts, PATH_BYTES_MAX,
     RANDOM_BYTES_PER_CALL_MAX,
 };
 
@@ -111,7 +111,7 @@ pub(crate) struct CoreWorld<'a> {
 pub(crate) struct Core {
     wasi: WasiP1Ctx,
     limiter: Limiter,
-    handles: Share,
+    handles: HandleCount,
     /// What the call holds that is under way.
     call: Share,
     open: Held,
@@ -142,7 +142,7 @@ impl Core {
         let core = Self {
             wasi,
             limiter: Limiter::new(memory),
-            handles: memory.share(),
+            handles: HandleCount::new(memory.share()),
             call: memory.share(),
             open,
             calls: calls.clone(),
@@ -166,7 +166,7 @@ impl Core {
     }
 
     fn count_handles(&mut self) -> Result<(), Full> {
-        self.handles.set(world::held(self.wasi.ctx().table))
+        self.handles.count(self.wasi.ctx().table)
     }
 
     /// Books the files that it has open, and `more`; whether it may have them.

@@ -45,6 +45,7 @@ use crate::run::Run;
 use crate::shutdown::{EndCause, Shutdown};
 use crate::stacks::Stacks;
 use crate::ticker::Ticker;
+use crate::wanted::Wanted;
 use crate::world::{Mounts, OfPod, linker};
 
 /// How long the end of a container, or of all of them, waits for its log to reach the disk.
@@ -296,13 +297,8 @@ impl Runtime {
     }
 
     /// Reads the disk, which may be a slow card; then as [`Self::begin`].
-    async fn load(
-        self: Arc<Self>,
-        start: StartContainer,
-        shutdown: Arc<Shutdown>,
-        log: LogSink,
-    ) -> Exit {
-        let (runtime, artifact) = (self.clone(), start.artifact.clone());
+    async fn load(self: Arc<Self>, wanted: Wanted, shutdown: Arc<Shutdown>, log: LogSink) -> Exit {
+        let (runtime, artifact) = (self.clone(), wanted.start.artifact.clone());
         let load = at_turn(&self.loads, move || Ok(runtime.modules.load(&artifact)));
         let loaded = tokio::select! {
             biased;
@@ -313,7 +309,7 @@ impl Runtime {
             loaded = load => loaded,
         };
         match loaded {
-            Ok(Ok(module)) => self.begin(start, shutdown, log, module).await,
+            Ok(Ok(module)) => self.begin(wanted, shutdown, log, module).await,
             Ok(Err(error)) => exit::start_error(error.to_string()),
             Err(error) => exit::start_error(format!("loading failed: {error}")),
         }
@@ -322,7 +318,7 @@ impl Runtime {
     /// Starts a container: a program is on its way to its lane when this returns.
     fn begin(
         &self,
-        mut start: StartContainer,
+        Wanted { mut start, given }: Wanted,
         shutdown: Arc<Shutdown>,
         log: LogSink,
         module: Arc<Module>,
@@ -357,7 +353,9 @@ impl Runtime {
         }
         let (deliver, id) = (self.deliver.clone(), start.id.clone());
         let container = Arc::new(Container {
-            start,
+            args: std::mem::take(&mut start.args),
+            start: Arc::new(start),
+            given: Arc::new(given),
             mounts,
             pod,
             engine: self.engine.clone(),
@@ -435,7 +433,7 @@ impl Containers for Runtime {
         let running = Running {
             shutdown: shutdown.clone(),
             usage: Arc::default(),
-            memory,
+            memory: memory.clone(),
             log: start.log.clone(),
             sink: sink.clone(),
             whose: Whose::of(&start),
@@ -460,9 +458,12 @@ impl Containers for Runtime {
             shutdown: shutdown.clone(),
             sink: sink.clone(),
         };
-        let run = match self.modules.ready(&start.artifact) {
-            Some(module) => this.begin(start, shutdown, sink, module),
-            None => Box::pin(this.clone().load(start, shutdown, sink)),
+        let run: Run = match Wanted::new(start, &memory) {
+            Ok(wanted) => match self.modules.ready(&wanted.start.artifact) {
+                Some(module) => this.begin(wanted, shutdown, sink, module),
+                None => Box::pin(this.clone().load(wanted, shutdown, sink)),
+            },
+            Err(full) => Box::pin(std::future::ready(exit::out_of_memory(full.to_string()))),
         };
         let supervised = this.supervise(of, run).instrument(span);
         self.control.spawn(self.supervisors.track_future(supervised));

@@ -248,7 +248,7 @@ async fn modules_that_nothing_runs_make_room_for_guests() {
     // With the idle module there is no room for the guest that comes.
     account.set_limit((both + (1 << 20)) as u64);
     let mut start = node.kit("second", &["exit", "0"]);
-    start.0.env = vec![("A".to_owned(), "a".repeat(400 << 10))];
+    start.0.env = vec![("A".to_owned(), "a".repeat(266 << 10))];
     let exit = node.run(start).await;
     assert_eq!(exit.code, 0, "{exit:?}");
     assert_eq!(node.runtime.described(), both - idle);
@@ -298,6 +298,64 @@ async fn arguments_and_environment_are_memory() {
     let mut start = node.greedy("copy", &["turnover", "1"]);
     start.0.env = vec![("A".to_owned(), "a".repeat(18 << 20))];
     assert_eq!(node.run(start).await.reason, "OOMKilled");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_idle_handler_was_given_is_on_its_memory() {
+    let node = node();
+    let mut start = node.container("web", &guest("web"));
+    start.0.env = vec![("A".to_owned(), "a".repeat(4 << 20))];
+    start.0.args.push("b".repeat(1 << 20));
+    let id = node.start(start);
+    node.started(&id).await;
+    let used = || node.runtime.usage(&id).unwrap().1;
+    let idle = used();
+    assert!((5 << 20..(5 << 20) + (4 << 10)).contains(&idle), "{idle}");
+    // What an instance takes beside it goes with the instance.
+    assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+    let gone = async {
+        while used() != idle {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, gone).await.expect("its instance goes");
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_has_no_room_for_what_it_is_given_is_out_of_memory() {
+    let node = node();
+    let mut start = node.container("web", &guest("web"));
+    start.0.memory_limit = Some(16 << 20);
+    start.0.env = vec![("A".to_owned(), "a".repeat(17 << 20))];
+    let exit = node.run(start).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (137, "OOMKilled"), "{exit:?}");
+    assert!(exit.message.contains("memory limit of 16777216 bytes"), "{}", exit.message);
+    // A pod is not larger for having many of them.
+    node.pod_of("many", 16 << 20);
+    let mut started = Vec::new();
+    let why = loop {
+        let mut start = node.container("many", &guest("web"));
+        start.0.id.container = started.len().to_string();
+        start.0.ports = vec![8000 + u16::try_from(started.len()).unwrap()];
+        start.0.env = vec![("A".to_owned(), "a".repeat(5 << 20))];
+        let id = node.start(start);
+        // The first are up, and the next is not.
+        if started.len() == 3 {
+            break node.exited(&id).await;
+        }
+        node.started(&id).await;
+        started.push(id);
+    };
+    assert_eq!((why.code, why.reason.as_str()), (137, "OOMKilled"), "{why:?}");
+    assert!(why.message.contains("memory limit of the pod"), "{}", why.message);
+    for id in &started {
+        node.runtime.stop(id, Duration::ZERO);
+        node.exited(id).await;
+    }
     nothing_is_held(&node).await;
 }
 

@@ -1,7 +1,10 @@
 //! What clients that do not read may make the node hold, wherever they are.
 
+use std::io::IoSlice;
+
 use super::outside::Elsewhere;
 use super::*;
+use crate::receive_memory::PIECE_OVERHEAD_BYTES;
 use crate::{PIPE_BYTES_MAX, POD_RECEIVE_BYTES_MAX, ReceiveMemory};
 
 /// What one connection still gets when the budget is used up, with what its pieces cost.
@@ -115,6 +118,49 @@ async fn flows_of_datagrams_count_too() {
     assert!(fabric.account().used() <= POD_RECEIVE_BYTES_MAX, "{}", fabric.account().used());
     drop(ports);
     assert_eq!(fabric.account().used(), 0);
+}
+
+#[tokio::test]
+async fn a_port_that_was_full_holds_nothing_when_it_was_read() {
+    let fabric = fabric();
+    let (web, client) = (add(&fabric, "web", "10.64.0.1"), add(&fabric, "client", "10.64.0.2"));
+    let (from, port) =
+        (client.bind_udp(at("0.0.0.0:0")).unwrap(), web.bind_udp(at("0.0.0.0:53")).unwrap());
+    for round in 0..2 {
+        for _ in 0..1000 {
+            client.send_udp(&from, at("10.64.0.1:53"), Bytes::from_static(b"x")).unwrap();
+        }
+        let held = fabric.account().used();
+        // Each has a place in the queue beside what it costs by itself.
+        let each = size_of::<(Bytes, SocketAddr)>() + PIECE_OVERHEAD_BYTES;
+        assert!(1000 * each < held, "{held} bytes in round {round}");
+        assert_eq!(std::iter::from_fn(|| port.try_recv()).count(), 1000);
+        assert_eq!(fabric.account().used(), 0);
+    }
+    // The same of one that nobody reads.
+    for _ in 0..1000 {
+        client.send_udp(&from, at("10.64.0.1:53"), Bytes::from_static(b"x")).unwrap();
+    }
+    drop(port);
+    assert_eq!(fabric.account().used(), 0);
+}
+
+#[tokio::test]
+async fn what_is_written_from_several_places_is_one_piece() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("127.0.0.1:80"), 16).unwrap();
+    let mut near = connect(&web, "127.0.0.1:80").unwrap().into_io();
+    let far = listener.accept().await.unwrap();
+    assert!(near.is_write_vectored());
+    let words = ["head ", "", "body ", "end"].map(|word| IoSlice::new(word.as_bytes()));
+    assert_eq!(near.write_vectored(&words).await.unwrap(), 13);
+    assert_eq!(far.rx.pull(100), Ok(Some(Bytes::from_static(b"head body end"))));
+    // No more of it than there is room for.
+    let large = vec![7; PIPE_BYTES_MAX];
+    let both = [IoSlice::new(&large), IoSlice::new(&large)];
+    assert_eq!(near.write_vectored(&both).await.unwrap(), PIPE_BYTES_MAX);
+    assert_eq!(far.rx.pull(usize::MAX).unwrap().unwrap().len(), PIPE_BYTES_MAX);
 }
 
 #[tokio::test]

@@ -20,13 +20,13 @@ use freewheel_spoke_net::{Conn, Pipe, Watched, Watcher};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tracing::debug;
-use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
 use super::connection_slots::{ConnectionSlot, SlotGuard};
 use super::request_body::RequestBody;
 use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
 use super::server::Server;
+use crate::hyper_io::HyperIo;
 
 /// Whether there is something to read before it is to end. hyper takes memory to read into before there is: who says
 /// nothing is to cost none.
@@ -61,7 +61,7 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     let connection = http1::Builder::new()
         .half_close(true)
         .max_buf_size(REQUEST_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(HyperIo(wire), service);
     tokio::pin!(connection);
     let (mut draining, mut talks) = (false, true);
     let outcome = loop {

@@ -22,11 +22,10 @@
 //! - an instance that gave no answer, or half of one, is not used again
 //!   (`an_instance_that_gave_no_answer_is_not_used_again`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use freewheel_spoke_account::Held;
+use freewheel_spoke_account::{Held, Queue};
 use http::{Request, Response};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -71,7 +70,7 @@ struct Job {
 #[derive(Default)]
 struct Inner {
     idle: Vec<oneshot::Sender<Job>>,
-    waiting: VecDeque<Job>,
+    waiting: Queue<Job>,
     instances: usize,
     /// Memory of the largest instance so far: whether another one fits.
     instance_bytes: usize,
@@ -227,7 +226,7 @@ impl Pool {
         self.clients.may_have_all_but(inner.promised(inner.instances));
         if killed {
             // Those who wait are told so by dropping them.
-            inner.waiting.clear();
+            inner.waiting = Queue::default();
         }
         drop(inner);
         self.start_next();
@@ -278,13 +277,15 @@ impl Pool {
     pub(super) fn tick(self: &Arc<Self>, now: u32) {
         let late =
             |job: &Job| INSTANCE_WAIT_SECONDS < now.saturating_sub(job.since) || job.slot.is_late();
-        let tired: Vec<Job> = {
+        let mut tired = Vec::new();
+        {
             let mut inner = self.inner.lock();
             inner.short = false;
             // In the order in which they came.
-            let count = inner.waiting.iter().take_while(|job| late(job)).count();
-            inner.waiting.drain(..count).collect()
-        };
+            while inner.waiting.front().is_some_and(late) {
+                tired.extend(inner.waiting.pop_front());
+            }
+        }
         for job in tired {
             self.failure_counts.turned_away();
             let _ = job.answer.send(Err(job.lacked.map_or(Failure::Busy, Failure::NoRoom)));
@@ -295,6 +296,6 @@ impl Pool {
 }
 
 /// The next request that somebody still waits for.
-fn next(waiting: &mut VecDeque<Job>) -> Option<Job> {
+fn next(waiting: &mut Queue<Job>) -> Option<Job> {
     std::iter::from_fn(|| waiting.pop_front()).find(|job| !job.answer.is_closed())
 }

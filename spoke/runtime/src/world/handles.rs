@@ -1,7 +1,8 @@
 //! What the host holds for the handles of one store, by what each of them may cost.
 //!
 //! Header fields, streams of files and connections are counted to the byte elsewhere; here is what has a known most:
-//! the place of every handle, and the buffers of bodies and requests.
+//! the place of every handle, and the buffers of bodies and requests. The table keeps the places of handles that are gone
+//! for as long as its store is there, and so they count for as long (`places_of_handles_that_are_gone_count`).
 //!
 //! All handles are looked at at every tick while the guest runs, and what has buffers is counted when it is made
 //! ([`HasHandles::holds`]). So a guest that makes handles within a tick and then sleeps is ahead of its count by their
@@ -43,39 +44,70 @@ pub(crate) const RECEIVED_BODY_BYTES: usize = 64 << 10;
 /// A request that is under way, to the end of its answer: what its connection reads and writes at a time.
 pub(crate) const REQUEST_BYTES: usize = 128 << 10;
 
+/// What is counted for the handles of one store.
+pub(crate) struct HandleCount {
+    share: Share,
+    /// The most handles that were seen: the table has as many places.
+    most: usize,
+}
+
+impl HandleCount {
+    pub(crate) const fn new(share: Share) -> Self {
+        Self { share, most: 0 }
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
+
+    /// The place itself, for what is counted a moment after it was made.
+    pub(super) const fn share(&mut self) -> &mut Share {
+        &mut self.share
+    }
+
+    /// Counts what they may hold: at every tick while the guest runs, as it can make many in a moment.
+    pub(crate) fn count(&mut self, table: &mut ResourceTable) -> Result<(), Full> {
+        let held = self.held(table);
+        self.share.set(held)
+    }
+
+    /// Bytes that may be held for these handles.
+    fn held(&mut self, table: &mut ResourceTable) -> usize {
+        let (mut handles, mut sum) = (0_usize, 0);
+        for entry in table.iter_mut() {
+            handles += 1;
+            sum += buffers(entry);
+        }
+        self.most = self.most.max(handles);
+        sum + self.most.saturating_sub(UNCOUNTED_HANDLES) * HANDLE_BYTES
+    }
+}
+
 /// A store's data with handles in it.
 pub(crate) trait HasHandles {
     /// The handles, and what is counted for them.
-    fn handles(&mut self) -> (&mut ResourceTable, &mut Share);
+    fn handles(&mut self) -> (&mut ResourceTable, &mut HandleCount);
 
     /// Counts what was made a moment ago and has buffers, without a look at all the rest while there is room: until the
     /// next tick the guest may long sleep.
     fn holds(&mut self, bytes: usize) -> Result<(), Full> {
-        let (table, share) = self.handles();
-        if share.fits(share.bytes() + bytes) { Ok(()) } else { share.set(held(table)) }
+        let (table, count) = self.handles();
+        let share = count.share();
+        if share.fits(share.bytes() + bytes) { Ok(()) } else { count.count(table) }
     }
 
     /// What was counted so is not the store's any more.
     fn lets_go(&mut self, bytes: usize) {
-        let (_, share) = self.handles();
+        let (_, count) = self.handles();
+        let share = count.share();
         let _ = share.set(share.bytes().saturating_sub(bytes));
     }
 
-    /// Counts what they may hold: at every tick while the guest runs, as it can make many in a moment.
+    /// Counts what they may hold.
     fn count_handles(&mut self) -> Result<(), Full> {
-        let (table, share) = self.handles();
-        share.set(held(table))
+        let (table, count) = self.handles();
+        count.count(table)
     }
-}
-
-/// Bytes that may be held for these handles.
-pub(crate) fn held(table: &mut ResourceTable) -> usize {
-    let (mut handles, mut sum) = (0_usize, 0);
-    for entry in table.iter_mut() {
-        handles += 1;
-        sum += buffers(entry);
-    }
-    sum + handles.saturating_sub(UNCOUNTED_HANDLES) * HANDLE_BYTES
 }
 
 fn buffers(entry: &dyn Any) -> usize {
@@ -112,9 +144,38 @@ fn buffers(entry: &dyn Any) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_spoke_account::MemoryAccount;
     use wasmtime_wasi_http::FieldMap;
 
     use super::*;
+    use crate::memory::ContainerMemory;
+
+    fn count() -> HandleCount {
+        HandleCount::new(ContainerMemory::new(None, &MemoryAccount::node()).share())
+    }
+
+    fn held(table: &mut ResourceTable) -> usize {
+        count().held(table)
+    }
+
+    #[test]
+    fn places_of_handles_that_are_gone_count() {
+        let (mut table, mut count) = (ResourceTable::new(), count());
+        let all: Vec<_> = (0..1000).map(|_| table.push(7_u32).unwrap()).collect();
+        count.count(&mut table).unwrap();
+        let most = count.bytes();
+        assert_eq!(most, (1000 - UNCOUNTED_HANDLES) * HANDLE_BYTES);
+        for handle in all {
+            table.delete(handle).unwrap();
+        }
+        count.count(&mut table).unwrap();
+        assert_eq!(count.bytes(), most);
+        for _ in 0..1000 {
+            table.push(7_u32).unwrap();
+        }
+        count.count(&mut table).unwrap();
+        assert_eq!(count.bytes(), most, "they have others' places");
+    }
 
     #[test]
     fn handles_count_beyond_those_that_every_program_has() {

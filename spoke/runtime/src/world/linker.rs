@@ -14,7 +14,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 use super::file_view::HasFileView;
 use super::mounts::HasMounts;
 use super::store_data::StoreData;
-use super::{fields, files, lifecycle, requests, sockets};
+use super::{fields, files, lifecycle, requests, sockets, splice};
 
 struct HasTable;
 
@@ -54,6 +54,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<StoreData>> {
     fields::add_to_linker(l)?;
     requests::add_to_linker(l)?;
     files::add_to_linker(l)?;
+    splice::add_to_linker(l)?;
     Ok(linker)
 }
 

@@ -6,7 +6,7 @@
 //! sockets      wasi:sockets on the pod's network                     lifecycle  its own stop, codes of its own
 //! fields       header fields of wasi:http                            requests   what is sent and answered with them
 //! outgoing     where its requests go                                 handles    the table of all, with their bounds
-//! file_view    calls on files, on the threads of its pod
+//! file_view    calls on files, on the threads of its pod             splice       from one stream to another
 //! ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 //! store_data   all of that in one store, with its limits             linker     what of it a module may import
 //! ```
@@ -27,12 +27,13 @@ mod outgoing;
 mod output;
 mod requests;
 mod sockets;
+mod splice;
 mod store_data;
 
 pub(crate) use fields::HasFields;
 pub(crate) use files::{LISTED_BYTES_PER_NAME_BYTE, tell};
 pub(crate) use given::{CALL_BYTES_MAX, PATH_BYTES_MAX, RANDOM_BYTES_PER_CALL_MAX, give, size};
-pub(crate) use handles::{SENT_BODY_BYTES, held};
+pub(crate) use handles::{HandleCount, SENT_BODY_BYTES};
 pub(crate) use linker::linker;
 pub(crate) use mounts::{Mounts, OfPod};
 pub(crate) use store_data::{StoreData, StoreParts};

@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::fields::{Fields, HasFields};
 use super::files::{HasFiles, OpenFiles};
 use super::given::CALL_BYTES_MAX;
-use super::handles::{HANDLES_PER_GUEST_MAX, HasHandles};
+use super::handles::{HANDLES_PER_GUEST_MAX, HandleCount, HasHandles};
 use super::lifecycle::{HasShutdown, ShutdownView};
 use super::mounts::{Mounts, MountsView};
 use super::outgoing::Outgoing;
@@ -56,7 +56,7 @@ pub(crate) struct StoreData {
     shutdown: Arc<Shutdown>,
     memory: Arc<ContainerMemory>,
     limiter: Limiter,
-    handles: Share,
+    handles: HandleCount,
     fields: Fields,
     files: OpenFiles,
     given: Share,
@@ -81,7 +81,7 @@ impl StoreData {
             pod,
             shutdown,
             limiter: Limiter::new(&memory),
-            handles: memory.share(),
+            handles: HandleCount::new(memory.share()),
             fields: Fields::new(memory.share()),
             memory,
             given,
@@ -173,7 +173,7 @@ impl WasiHttpView for StoreData {
 }
 
 impl HasHandles for StoreData {
-    fn handles(&mut self) -> (&mut ResourceTable, &mut Share) {
+    fn handles(&mut self) -> (&mut ResourceTable, &mut HandleCount) {
         (&mut self.table, &mut self.handles)
     }
 }
@@ -199,6 +199,6 @@ impl HasShutdown for StoreData {
 impl HasNet for StoreData {
     fn net(&mut self) -> NetView<'_> {
         let (pod, shutdown) = (&self.pod, &self.shutdown);
-        NetView { table: &mut self.table, pod, shutdown, handles: &mut self.handles }
+        NetView { table: &mut self.table, pod, shutdown, handles: self.handles.share() }
     }
 }

@@ -73,10 +73,13 @@ impl OutputStream for Writer {
     }
 
     async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+        let all = bytes.len();
         while !bytes.is_empty() {
             self.ready().await;
             let room = self.0.reserve(bytes.len()).map_err(|_| StreamError::Closed)?;
-            self.write(bytes.split_to(room))?;
+            let piece = bytes.split_to(room);
+            // A part of them that waits by itself would hold them all.
+            self.write(if room < all { Bytes::copy_from_slice(&piece) } else { piece })?;
         }
         Ok(())
     }
