@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - why the hub turns this spoke away is heard in its words, and who shares its identity with another device stands
-//!   back (`who_shares_its_identity_stands_back_and_says_why`);
+//!   back (`who_shares_its_identity_stands_back_and_says_why`), for less than two minutes at a time
+//!   (`who_shares_its_identity_asks_within_two_minutes_however_often_it_was_turned_away`);
 //! - a device that has taken another's place greets as that (`who_has_another_name_greets_by_it`);
 //! - a stream that breaks with its connection is no message that cannot be read
 //!   (`a_session_that_breaks_off_is_no_breach_of_the_protocol`, `a_hub_that_breaks_the_protocol_is_left`).
@@ -48,8 +49,9 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// from the other by asking. It asks until the other is gone, as it may be the right one: no sooner than this, and less and
 /// less often, as it may be one of thousands that were made from one disk.
 const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(10);
-/// And this much later at most.
-const DUPLICATE_RETRY_LATER_MAX: Duration = Duration::from_secs(110);
+/// And this much later at most: the hub may take seconds to find that the other one is gone, and this one is to be back
+/// within two minutes.
+const DUPLICATE_RETRY_LATER_MAX: Duration = Duration::from_secs(100);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
