@@ -15,6 +15,7 @@ mod certificates;
 mod cluster_quota;
 mod data_dir;
 mod definition_quota;
+mod device_access;
 mod disk;
 mod disk_reserve;
 mod files;

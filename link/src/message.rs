@@ -196,7 +196,8 @@ pub enum HubToSpoke {
     /// This report cannot be kept, and would not be if it came again now. It is said before
     /// [`HubToSpoke::ReportsTaken`] of one that is as new, which does not count for it.
     ReportRefused(ReportStamp, RefusalV1),
-    /// The hub's wall clock, which somebody has set since it was told last.
+    /// The hub's wall clock, which somebody has set since it was told last. As a datagram it is there to be acknowledged,
+    /// and says nothing.
     Now(UnixMillis),
     /// For the people of the device, who read its log.
     Notice(String),

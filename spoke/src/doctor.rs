@@ -14,7 +14,8 @@
 //!   `a_clock_that_a_wrong_hub_calls_slow_is_right_once_the_hub_is`,
 //!   `a_time_that_was_told_wrongly_is_forgotten_between_two_lives`);
 //! - what the hub said last, when it turned this device away, is told in its words
-//!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`).
+//!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`), and what it answered to who has not joined yet
+//!   (`the_doctor_of_a_device_that_has_not_joined_tells_what_came_of_it`).
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -23,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use freewheel_link::digest::Digest;
 use freewheel_link::message::Reason;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{BUILT_UNIX_SECONDS, FloorClock};
@@ -36,7 +38,7 @@ use crate::decommission::Decommission;
 use crate::device::Device;
 use crate::dial::{RENEWAL_SHARES, is_due};
 use crate::identity::{self, Identity};
-use crate::{cli, mappings, open_files};
+use crate::{cli, mappings, open_files, unjoined};
 
 /// The hub's clock may be ahead by this much without anything being wrong here.
 const CLOCK_AHEAD_SECONDS_MAX: u64 = 3600;
@@ -88,10 +90,11 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
         }
         Ok(None) => {
             let asked = identity::asked(&options.data);
-            findings.push(("certificate", unjoined(asked.as_deref())));
+            findings.push(("certificate", no_certificate(&options.data, asked.as_deref())));
             if let Some(hub) = asked {
+                let ca_hash = identity::asked_ca_hash(&options.data);
                 findings.push(("dns", runtime.block_on(dns(&hub))));
-                findings.push(("udp", runtime.block_on(udp_of_a_stranger(&hub))));
+                findings.push(("udp", runtime.block_on(udp_of_a_stranger(&hub, ca_hash, &time))));
             }
         }
         Err(error) => findings.push((
@@ -116,20 +119,14 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Without a certificate; who has asked a hub for one may be waiting for it.
-fn unjoined(asked: Option<&str>) -> Finding {
-    if let Some(hub) = asked {
-        return Bad(
-            format!("this device has asked the hub at {hub} to join, and is not accepted yet"),
-            "on the hub, `hub accept NAME` (`kubectl get managedclusters` tells who waits); else see what `spoke run` says"
-                .to_owned(),
-        );
-    }
-    Bad(
-        "this device has not joined a hub".to_owned(),
-        "if it has, mount its data directory; else `hub token create` on the hub, and run the line that it prints here"
-            .to_owned(),
-    )
+fn no_certificate(data: &Path, asked: Option<&str>) -> Finding {
+    let (cause, step) = match asked {
+        Some(hub) => {
+            unjoined::asked(hub, identity::answered(data).as_ref(), identity::was_in(data))
+        }
+        None => unjoined::never_asked(),
+    };
+    Bad(cause, step)
 }
 
 fn clock(now: u64, announced: u64) -> Finding {
@@ -353,18 +350,25 @@ fn next_step(error: &DialError) -> &'static str {
     }
 }
 
-/// A hub that shows its certificate, whoever signed that, answers.
-async fn udp_of_a_stranger(hub: &str) -> Finding {
-    let Ok(tls) = identity::stranger() else {
+/// The hub that a device without a certificate asks. Where it was not told its CA, whoever is there answers.
+async fn udp_of_a_stranger(hub: &str, ca_hash: Option<Digest>, time: &Arc<FloorClock>) -> Finding {
+    let Ok(tls) = identity::stranger(ca_hash, time) else {
         return Bad("no TLS".to_owned(), "reinstall the spoke".to_owned());
     };
-    match shake(hub, tls).await {
-        Ok(finding) => finding,
-        Err(DialError::WrongHub { .. }) => Good(format!("{hub} answers")),
-        Err(error) => {
-            Bad(crate::chain(&error), "check --hub: HOST:PORT of the hub's --link".to_owned())
+    let (error, step) = match shake(hub, tls).await {
+        Ok(finding) => return finding,
+        Err(DialError::WrongHub { .. }) if ca_hash.is_none() => {
+            return Good(format!("{hub} answers"));
         }
-    }
+        Err(error @ DialError::WrongHub { .. }) => {
+            let step = "another hub answers there than --ca-hash says: give --hub, --token and --ca-hash as one \
+                        `hub token create` prints them";
+            (error, step)
+        }
+        Err(error @ DialError::Clock { .. }) => (error, COMPARE),
+        Err(error) => (error, "check --hub: HOST:PORT of the hub's --link"),
+    };
+    Bad(crate::chain(&error), step.to_owned())
 }
 
 /// The handshake alone: nothing is said, so a running session is not disturbed.
@@ -424,11 +428,8 @@ mod tests {
             matches!(memory_mappings(1024), Bad(cause, step) if cause.contains("81 pods") && step.contains("sysctl"))
         );
         assert!(matches!(memory_mappings(65_530), Good(_)));
-        assert!(matches!(unjoined(None), Bad(_, step) if step.contains("hub token create")));
-        let waits = unjoined(Some("hub:6444"));
-        assert!(
-            matches!(waits, Bad(why, step) if why.contains("hub:6444") && step.contains("hub accept"))
-        );
+        let alone = no_certificate(dir.path(), None);
+        assert!(matches!(alone, Bad(_, step) if step.contains("hub token create")));
         assert!(matches!(silent("hub:6444"), Bad(_, step) if step.contains("--hub NEW:PORT")));
         let own = identity::tests::joined(dir.path(), identity::tests::GOOD);
         let renamed = turned_away(&own, &Reason::Renamed("pi-1".to_owned()), 3);

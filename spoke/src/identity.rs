@@ -5,6 +5,7 @@
 //!              ca.der, fleet-root             pinned when it joined
 //!              cluster, hub                   its name; where the hub was last
 //!              ca-hash                        what it was told of the hub's CA when it asked to join
+//!              answer                         what the hub said to that last, until it is let in
 //!              joined                         what cannot be had again, a second time (copy)
 //!              former                         names that it had before it took another device's place
 //!              told                           the hub's newest time, for a device without a clock
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::digest::Digest;
-use freewheel_link::join::{JoinError, RenewRequestV1, Token, WipedV1};
+use freewheel_link::join::{JoinAnswer, JoinError, RenewRequestV1, Token, WipedV1};
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint};
@@ -41,6 +42,7 @@ use tracing::{info, warn};
 use crate::data::write_whole;
 use copy::Copy;
 
+mod answer;
 mod copy;
 
 /// The hub dates its certificates back by this much: it was this much later when it gave one.
@@ -213,8 +215,7 @@ pub(crate) fn witness(data: &Path) -> Result<Option<Witness>, IdentityError> {
         Some(bytes) => Some(bytes.to_vec()),
         None => fs::read(dir.join(name)).ok(),
     };
-    let remembered =
-        || -> Option<Digest> { fs::read_to_string(dir.join("ca-hash")).ok()?.parse().ok() };
+    let remembered = || asked_ca_hash(data);
     let ca_hash = match part("ca.der") {
         Some(ca) => tls::key_hash(&CertificateDer::from(ca)).ok().or_else(remembered),
         None => remembered(),
@@ -435,10 +436,8 @@ pub(crate) async fn enrol(
     let client = tls::join_client(joining.ca_hash, clock.clone())?;
     let dialer = Dialer::new(endpoint.clone(), joining.hub.clone(), ClientTls::new(client)?);
     info!(hub = joining.hub, cluster = %joining.name, "joining");
-    // The doctor of a device that comes no further looks there, and so does one that is decommissioned instead.
-    let noted = write_whole(&dir.join("hub"), joining.hub.as_bytes())
-        .and_then(|()| write_whole(&dir.join("ca-hash"), joining.ca_hash.to_string().as_bytes()));
-    noted.map_err(|source| IdentityError::Files { dir: dir.clone(), source })?;
+    note_asked(&dir, joining)
+        .map_err(|source| IdentityError::Files { dir: dir.clone(), source })?;
     let link = match dialer.connect().await {
         Ok(link) => link,
         Err(error) => return Err(no_link(error, &joining.hub, data).await),
@@ -451,11 +450,39 @@ pub(crate) async fn enrol(
         labels: joining.labels.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let tell = |why: &str| info!(cluster = %ask.name, why, "waiting for the hub");
-    let given = join(&link, &ask, tell).await.map_err(IdentityError::Join)?;
+    let note = |answer: &JoinAnswer| {
+        if let Err(error) = answer::note(&dir, answer) {
+            warn!(%error, "what the hub answered is not remembered");
+        }
+    };
+    let tell = |why: &str| {
+        info!(cluster = %ask.name, why, "waiting for the hub");
+        note(&JoinAnswer::Pending(why.to_owned()));
+    };
+    let given = join(&link, &ask, tell).await.map_err(|end| {
+        answer::of(&end).iter().for_each(note);
+        IdentityError::Join(end)
+    })?;
     keep(&dir, &given, &joining.hub).map_err(|source| IdentityError::Files { dir, source })?;
     info!(cluster = %given.cluster, "joined");
+    if let Err(error) = answer::forget(&home(data)) {
+        warn!(%error, "what the hub answered before is not forgotten");
+    }
     load(data)?.ok_or_else(|| IdentityError::Damaged(home(data)))
+}
+
+/// Where it asks, and by which CA it knows the hub: the doctor of a device that comes no further looks there, and so does
+/// one that is decommissioned instead. Of another hub's answer nothing is kept.
+fn note_asked(dir: &Path, joining: &Joining) -> io::Result<()> {
+    let ca_hash = joining.ca_hash.to_string();
+    let parts = [("hub", joining.hub.as_str()), ("ca-hash", ca_hash.as_str())];
+    for (name, text) in parts {
+        if fs::read(dir.join(name)).ok().as_deref() != Some(text.as_bytes()) {
+            answer::forget(dir)?;
+        }
+        write_whole(&dir.join(name), text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// The name of this device, where it has one.
@@ -468,9 +495,28 @@ pub(crate) fn asked(data: &Path) -> Option<String> {
     fs::read_to_string(home(data).join("hub")).ok()
 }
 
-/// TLS for a handshake that shows whether anybody is there, and trusts nobody.
-pub(crate) fn stranger() -> Result<ClientTls, TlsError> {
-    ClientTls::new(tls::join_client(Digest::of(b""), Arc::new(FloorClock::new(0)))?)
+/// What it was told of the CA of that hub.
+pub(crate) fn asked_ca_hash(data: &Path) -> Option<Digest> {
+    fs::read_to_string(home(data).join("ca-hash")).ok()?.parse().ok()
+}
+
+/// What that hub answered last.
+pub(crate) fn answered(data: &Path) -> Option<JoinAnswer> {
+    answer::last(&home(data))
+}
+
+/// Whether a hub has let this device in, whatever has become of its certificate.
+pub(crate) fn was_in(data: &Path) -> bool {
+    home(data).join("ca.der").exists()
+}
+
+/// TLS for a handshake that shows who is there: the hub with this CA, or anybody else, who is not trusted.
+pub(crate) fn stranger(
+    ca_hash: Option<Digest>,
+    clock: &Arc<FloorClock>,
+) -> Result<ClientTls, TlsError> {
+    let ca_hash = ca_hash.unwrap_or_else(|| Digest::of(b""));
+    ClientTls::new(tls::join_client(ca_hash, clock.clone())?)
 }
 
 /// Silence has a next step of its own.

@@ -33,6 +33,7 @@ mod mappings;
 mod open_files;
 mod run;
 mod serve;
+mod unjoined;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,13 @@ fn arguments(process: u32) -> String {
     String::from_utf8_lossy(&raw).replace('\0', " ")
 }
 
+/// What the doctor says of a spoke.
+fn doctor(fleet: &Fleet, name: &str) -> String {
+    let mut command = std::process::Command::new(guests::binary("spoke"));
+    let output = command.args(["doctor", "--data"]).arg(fleet.path(name)).output();
+    String::from_utf8_lossy(&output.expect("the doctor").stdout).into_owned()
+}
+
 #[test]
 fn a_join_token_is_for_one_device_and_in_nobodys_sight() {
     let mut fleet = Fleet::hub();
@@ -42,8 +49,8 @@ fn a_copied_data_directory_is_noticed_and_the_two_do_not_fight() {
     });
     fleet.start_twin("twin");
     let word = "another device is in session with the same identity";
-    eventually("the first one is told", PATIENCE, || {
-        let log = fleet.spoke_log("pi-1");
+    eventually("the copy is told", PATIENCE, || {
+        let log = fleet.spoke_log("twin");
         if log.contains(word) { Ok(()) } else { Err(log) }
     });
     let kubectl = fleet.kubectl();
@@ -51,18 +58,38 @@ fn a_copied_data_directory_is_noticed_and_the_two_do_not_fight() {
     assert_eq!(kubectl.run(&["get", "managedcluster", "pi-1", "-o", path]), "True");
     let events = kubectl.run(&["get", "events", "-A"]);
     assert!(events.contains("TwoDevicesOneIdentity"), "{events}");
-    assert_eq!(sessions(&fleet), 3, "nobody pushes anybody out any more");
-    let doctor = std::process::Command::new(guests::binary("spoke"))
-        .args(["doctor", "--data"])
-        .arg(fleet.path("pi-1"))
-        .output()
-        .expect("the doctor");
-    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert_eq!(sessions(&fleet), 2, "nobody pushes anybody out");
+    let said = doctor(&fleet, "twin");
     assert!(said.contains(word) && said.contains("copy of this device's data"), "{said}");
-    fleet.stop_spoke("twin");
-    eventually("the one that is left is back", PATIENCE, || {
-        if sessions(&fleet) == 4 { Ok(()) } else { Err(fleet.spoke_log("pi-1")) }
+    fleet.stop_spoke("pi-1");
+    eventually("the one that is left has the session", PATIENCE, || {
+        if sessions(&fleet) == 3 { Ok(()) } else { Err(fleet.spoke_log("twin")) }
     });
+}
+
+#[test]
+fn the_doctor_of_a_device_that_has_not_joined_tells_what_came_of_it() {
+    let mut fleet = Fleet::hub();
+    let [token, ca_hash] = fleet.token(&[]);
+    let says = |fleet: &Fleet, name: &str, parts: &[&str]| {
+        eventually(&format!("{name}: {parts:?}"), PATIENCE, || {
+            let said = doctor(fleet, name);
+            if parts.iter().all(|part| said.contains(part)) { Ok(()) } else { Err(said) }
+        });
+        doctor(fleet, name)
+    };
+    fleet.join_with("pi-1", &token, &ca_hash);
+    let said = says(&fleet, "pi-1", &["waiting to be accepted", "next: on the hub, `hub accept"]);
+    assert!(said.contains("ok    udp"), "{said}");
+    fleet.join_with("pi-2", &token, &ca_hash);
+    let said = says(&fleet, "pi-2", &["used by another device", "next: `hub token create`"]);
+    assert!(!said.contains("hub accept"), "{said}");
+    // A line of which half is another hub's.
+    let [token, _] = fleet.token(&[]);
+    fleet.join_with("pi-3", &token, &format!("sha256:{}", "0".repeat(64)));
+    let said =
+        says(&fleet, "pi-3", &["no answer yet", "a certificate of another authority", "--ca-hash"]);
+    assert!(!said.contains("hub accept"), "{said}");
 }
 
 #[test]

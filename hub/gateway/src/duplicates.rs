@@ -1,12 +1,15 @@
 //! Two devices with one identity: a copied data directory, started twice.
 //!
 //! ```text
-//! A in session ─▶ B comes, A is pushed out (a restart looks the same) ─▶ A comes back: two of them
+//! A in session, B comes ─▶ does A answer? ─┬─ yes: there are two, and B is turned away
+//!                                          └─ no: A has died or its link is cut, and B has the session
 //! ```
 //!
+//! Nobody can know which of two is the right one: who has the session keeps it, until a person says which goes.
+//!
 //! Guarantees:
-//! - a restart is never taken for a duplicate, for the process before it does not come back
-//!   (`a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back`);
+//! - a restart is never taken for a duplicate, whatever was before it: a process that has died acknowledges nothing, and
+//!   its next one is in session within seconds (`a_device_that_was_started_again_is_let_in_within_seconds`);
 //! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the
 //!   condition [`CLUSTER_DUPLICATE`], which name both (`two_devices_with_one_identity_are_told_apart_and_told_of`);
 //! - once the one in session is gone the other has it at its next try
@@ -14,9 +17,10 @@
 //!   written (`who_comes_again_and_again_is_told_of_now_and_then`);
 //! - however many copies there are, they do not take turns (`many_copies_do_not_take_turns`);
 //! - who never had a session is nobody's duplicate (`a_process_whose_session_never_opened_is_no_twin`);
-//! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
+//! - people hear that all is well once it has been calm for a while, and then nothing is remembered of the identity
+//!   (`all_is_well_once_it_was_calm_for_a_while`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,11 +29,12 @@ use freewheel_hub_api::conditions::{CLUSTER_DUPLICATE, Condition};
 use freewheel_hub_objects::Objects;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::time;
+use freewheel_link::message::HubToSpoke;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::UnixMillis;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval, timeout};
 use tracing::{debug, warn};
 
 use crate::deleted_clusters::DeletedClusters;
@@ -37,11 +42,11 @@ use crate::links::Holder;
 use crate::object_refs::{CLUSTERS, object_ref};
 use crate::spoke_identity::{SpokeIdentity, how};
 
-/// Processes of one identity that are remembered: thousands of devices may have been made from one disk.
-const PROCESSES_REMEMBERED: usize = 128;
-/// For so long after one was turned away nobody new takes the session of who has it: a device that was started again comes
-/// in when its former connection is found dead.
-const DUPLICATE_CONTESTED_FOR: Duration = Duration::from_secs(300);
+/// So long who is in session has to acknowledge what it is sent while another one waits: some round trips of a slow uplink
+/// that loses packets. A device that died and was started again waits as long.
+const HOLDER_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often is looked whether it has.
+const HOLDER_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
 /// A duplicate that was told comes back within two minutes: after several times that it is gone.
 const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(600);
 /// People are told no more often than this.
@@ -50,72 +55,42 @@ const DUPLICATE_TOLD_EVERY: Duration = Duration::from_secs(60);
 const DUPLICATE_TOLD_AGAIN_EVERY: Duration = Duration::from_secs(600);
 const REASON: &str = "TwoDevicesOneIdentity";
 
+/// What people hear of an identity that two devices use, or have used a while ago.
 #[derive(Debug)]
-struct SeenProcesses {
-    current: u64,
-    gone: VecDeque<u64>,
-    contested: Option<Instant>,
-    /// When people were last told, and of which one that was turned away.
+struct Duplicate {
+    /// Since when nobody has been turned away.
+    calm_since: Instant,
+    /// When people were last told, and of which process that was turned away.
     told: Option<(Instant, u64)>,
 }
 
-/// Which processes have come with which identity, by the UID of its ManagedCluster.
-#[derive(Debug, Default)]
-pub(crate) struct DuplicateIdentities(Mutex<BTreeMap<String, SeenProcesses>>);
-
-/// What the hub makes of a process that comes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// It may have the session.
-    Unique,
-    /// Another one has it, and both are alive.
-    Duplicate {
-        /// People have not heard of it for a while.
-        report: bool,
-    },
+impl Default for Duplicate {
+    fn default() -> Self {
+        Self { calm_since: Instant::now(), told: None }
+    }
 }
 
+/// Those of which people hear, by the UID of the ManagedCluster. Who has a session, and by which process, says its link
+/// alone: nothing that is remembered here lets anybody in or keeps them out.
+#[derive(Debug, Default)]
+pub(crate) struct DuplicateIdentities(Mutex<BTreeMap<String, Duplicate>>);
+
 impl DuplicateIdentities {
-    /// A process comes; `busy` says whether another connection of the identity is up.
-    pub(crate) fn arrives(&self, uid: &str, instance: u64, busy: bool) -> Arrival {
+    /// Notes that this process was turned away; whether people are to hear of it now.
+    pub(crate) fn turned_away(&self, uid: &str, instance: u64) -> bool {
         let mut all = self.0.lock();
-        let other = all.get_mut(uid).filter(|seen| busy && seen.current != instance);
-        let Some(seen) = other else { return Arrival::Unique };
+        let found = all.entry(uid.to_owned()).or_default();
         let now = Instant::now();
-        let is_back = seen.gone.contains(&instance);
-        let is_contested = seen.contested.is_some_and(|at| now < at + DUPLICATE_CONTESTED_FOR);
-        if !is_back && !is_contested {
-            return Arrival::Unique;
-        }
-        seen.contested = Some(now);
-        let report = seen.told.is_none_or(|(at, away)| {
+        found.calm_since = now;
+        let tell = found.told.is_none_or(|(at, away)| {
             let again = away == instance;
             let every = if again { DUPLICATE_TOLD_AGAIN_EVERY } else { DUPLICATE_TOLD_EVERY };
             at + every <= now
         });
-        if report {
-            seen.told = Some((now, instance));
+        if tell {
+            found.told = Some((now, instance));
         }
-        Arrival::Duplicate { report }
-    }
-
-    /// The session of a process has opened: the one before it is gone.
-    pub(crate) fn opened(&self, uid: &str, instance: u64) {
-        let mut all = self.0.lock();
-        let Some(seen) = all.get_mut(uid) else {
-            let gone = VecDeque::new();
-            let seen = SeenProcesses { current: instance, gone, contested: None, told: None };
-            all.insert(uid.to_owned(), seen);
-            return;
-        };
-        if seen.current == instance {
-            return;
-        }
-        seen.gone.retain(|known| *known != instance);
-        seen.gone.push_back(std::mem::replace(&mut seen.current, instance));
-        if PROCESSES_REMEMBERED < seen.gone.len() {
-            seen.gone.pop_front();
-        }
+        tell
     }
 
     /// A cluster that is gone leaves nothing behind.
@@ -123,13 +98,43 @@ impl DuplicateIdentities {
         gone.take_from(&mut self.0.lock());
     }
 
-    /// How much longer it must be quiet around this identity to be called well; from now on where a hub
-    /// that was started meanwhile remembers nothing.
+    /// How much longer it must be calm around this identity, of which something is said, to be called well; from now
+    /// on where a hub that was started meanwhile remembers nothing.
     fn calm_in(&self, uid: &str) -> Duration {
         let mut all = self.0.lock();
-        let Some(seen) = all.get_mut(uid) else { return Duration::ZERO };
-        let since = *seen.contested.get_or_insert_with(Instant::now);
-        DUPLICATE_CALM_AFTER.saturating_sub(since.elapsed())
+        let found = all.entry(uid.to_owned()).or_default();
+        DUPLICATE_CALM_AFTER.saturating_sub(found.calm_since.elapsed())
+    }
+
+    /// It was said that all is well. Whoever was turned away while that was written is told of anew at its next try, as
+    /// the word of it may have been written over.
+    fn said_well(&self, uid: &str) {
+        let mut all = self.0.lock();
+        let Some(found) = all.get_mut(uid) else { return };
+        if DUPLICATE_CALM_AFTER <= found.calm_since.elapsed() {
+            all.remove(uid);
+        } else {
+            found.told = None;
+        }
+    }
+}
+
+/// Whether the process in session acknowledges what it is sent now. Spokes make nothing of the hub's time in a datagram.
+pub(crate) async fn answers(objects: &Objects, holder: &Holder) -> bool {
+    let link = &holder.transport;
+    let before = link.heard();
+    let sent = postcard::to_stdvec(&HubToSpoke::Now(objects.clock().unix_millis()));
+    link.send_datagram(sent.unwrap_or_default().into());
+    let heard = async {
+        let mut look = interval(HOLDER_LOOKED_AT_EVERY);
+        while link.heard() == before {
+            look.tick().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = link.closed() => false,
+        heard = timeout(HOLDER_ANSWERS_WITHIN, heard) => heard.is_ok(),
     }
 }
 
@@ -149,7 +154,7 @@ pub(crate) async fn report_duplicate(
          one at {away} was turned away at {}. One of them has a copy of the other's data directory. The one in \
          session stays, and the other is let in when it is gone. On the copy remove DIR/identity and let it join \
          under a name of its own. This is said until only one has come for {} minutes",
-        holder.address,
+        holder.transport.peer().address,
         at(holder.since),
         at(holder.heard),
         at(objects.clock().unix_millis()),
@@ -176,10 +181,12 @@ pub(crate) async fn watch(
             let rest = duplicates.calm_in(&identity.uid);
             if rest.is_zero() {
                 let text = "One device uses this identity";
-                let written = Box::pin(write(objects, identity, false, "OneDevice", text)).await;
-                if let Err(error) = written {
-                    debug!(cluster = %identity.cluster, %error, "cannot say that one device has this identity");
-                    wait = DUPLICATE_TOLD_EVERY;
+                match Box::pin(write(objects, identity, false, "OneDevice", text)).await {
+                    Ok(()) => duplicates.said_well(&identity.uid),
+                    Err(error) => {
+                        debug!(cluster = %identity.cluster, %error, "cannot say that one device has this identity");
+                        wait = DUPLICATE_TOLD_EVERY;
+                    }
                 }
             } else {
                 wait = rest;
@@ -255,79 +262,39 @@ mod tests {
 
     const PI: &str = "uid-of-pi-7";
 
-    impl DuplicateIdentities {
-        /// Comes, and its session opens if it may.
-        fn arrive(&self, uid: &str, instance: u64, busy: bool) -> Arrival {
-            let arrival = self.arrives(uid, instance, busy);
-            if arrival == Arrival::Unique {
-                self.opened(uid, instance);
-            }
-            arrival
-        }
-    }
-
-    #[test]
-    fn a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back() {
-        let duplicates = DuplicateIdentities::default();
-        assert_eq!(duplicates.arrive(PI, 1, false), Arrival::Unique);
-        assert_eq!(duplicates.arrive(PI, 1, true), Arrival::Unique, "its link was cut");
-        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Unique, "it was started again");
-        assert_eq!(duplicates.arrive(PI, 1, true), Arrival::Duplicate { report: true });
-        assert_eq!(duplicates.arrive(PI, 1, true), Arrival::Duplicate { report: false });
-        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Unique, "who is in session stays");
-        assert_eq!(duplicates.arrive(PI, 1, false), Arrival::Unique, "the other one is off");
-        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Duplicate { report: false });
-        duplicates.forget(&DeletedClusters::One(PI));
-        assert_eq!(duplicates.arrive(PI, 2, true), Arrival::Unique);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn who_comes_again_and_again_is_told_of_now_and_then() {
         let duplicates = DuplicateIdentities::default();
-        for instance in [1, 2] {
-            assert_eq!(duplicates.arrive(PI, instance, true), Arrival::Unique);
-        }
         let mut told = 0;
         for _ in 0..360 {
-            if duplicates.arrive(PI, 1, true) == (Arrival::Duplicate { report: true }) {
-                told += 1;
-            }
+            told += usize::from(duplicates.turned_away(PI, 1));
             tokio::time::advance(Duration::from_secs(10)).await;
         }
         assert_eq!(told, 6, "in an hour");
-        assert_eq!(duplicates.arrive(PI, 1, false), Arrival::Unique, "the other one is off");
-        let swapped = duplicates.arrive(PI, 2, true);
-        assert_eq!(
-            swapped,
-            Arrival::Duplicate { report: true },
-            "it is another one that is turned away"
-        );
+        assert!(duplicates.turned_away(PI, 2), "it is another one that is turned away");
+        assert!(!duplicates.turned_away(PI, 2));
+        duplicates.forget(&DeletedClusters::One(PI));
+        assert!(duplicates.turned_away(PI, 2), "that was another cluster's");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_copies_do_not_take_turns() {
+    async fn all_is_well_once_it_was_calm_for_a_while() {
         let duplicates = DuplicateIdentities::default();
-        let all = 0..100;
-        let mut opened = 0;
-        for _ in 0..60 {
-            for instance in all.clone() {
-                opened += usize::from(duplicates.arrive(PI, instance, true) == Arrival::Unique);
-            }
-            tokio::time::advance(Duration::from_secs(60)).await;
-        }
-        // Each once, until the first is back; and who has the session.
-        assert_eq!(opened, 100 + 60 - 1);
-        let new = all.end;
-        assert!(matches!(duplicates.arrive(PI, new, true), Arrival::Duplicate { .. }));
-        assert_eq!(duplicates.arrive(PI, new, false), Arrival::Unique, "nobody is there");
-    }
+        assert_eq!(duplicates.calm_in(PI), DUPLICATE_CALM_AFTER, "whatever the hub before it knew");
+        let minute = Duration::from_secs(60);
+        tokio::time::advance(minute).await;
+        assert_eq!(duplicates.calm_in(PI), DUPLICATE_CALM_AFTER - minute);
+        assert!(duplicates.turned_away(PI, 1));
+        assert_eq!(duplicates.calm_in(PI), DUPLICATE_CALM_AFTER, "it begins anew");
+        tokio::time::advance(DUPLICATE_CALM_AFTER).await;
+        assert_eq!(duplicates.calm_in(PI), Duration::ZERO);
 
-    #[test]
-    fn many_restarts_are_not_remembered_for_ever() {
-        let duplicates = DuplicateIdentities::default();
-        for instance in 0..1000 {
-            assert_eq!(duplicates.arrive(PI, instance, true), Arrival::Unique);
-        }
-        assert_eq!(duplicates.0.lock()[PI].gone.len(), PROCESSES_REMEMBERED);
+        // One comes while that is written.
+        assert!(duplicates.turned_away(PI, 1) && !duplicates.turned_away(PI, 1));
+        duplicates.said_well(PI);
+        assert!(duplicates.turned_away(PI, 1), "its word may have been written over");
+        tokio::time::advance(DUPLICATE_CALM_AFTER).await;
+        duplicates.said_well(PI);
+        assert!(duplicates.0.lock().is_empty());
     }
 }

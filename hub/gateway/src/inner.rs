@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) reported: AllReported,
     /// Memory that is taken while reports are written.
     pub(crate) write_room: WriteRoom,
-    /// Processes that came with one identity.
+    /// Identities that more than one device uses.
     pub(crate) duplicates: DuplicateIdentities,
     /// Events that each spoke may still tell.
     pub(crate) events: EventBuckets,

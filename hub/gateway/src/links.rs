@@ -1,7 +1,6 @@
 //! Connections of spokes that are in force, one of each spoke.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use freewheel_hub_api::streams::SpokeFigures;
@@ -35,6 +34,8 @@ pub(crate) struct Link {
     /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.
     pub(crate) uid: String,
     pub(crate) epoch: u64,
+    /// Which process of its device has it.
+    pub(crate) instance: u64,
 }
 
 /// By their spokes' names. Who opens a session holds them while it looks at what is known of its spoke and joins the
@@ -42,21 +43,26 @@ pub(crate) struct Link {
 /// for links.
 pub(crate) type Links = Mutex<BTreeMap<ClusterName, Link>>;
 
-/// Where the device is that has a spoke's session, since when it has it, and when it was last heard.
+/// Who has a spoke's session: which process, by which of the sessions and over what; since when it has it, and when it
+/// was last heard.
 pub(crate) struct Holder {
-    pub(crate) address: SocketAddr,
+    pub(crate) instance: u64,
+    pub(crate) epoch: u64,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) since: UnixMillis,
     pub(crate) heard: UnixMillis,
 }
 
-/// Who has a spoke's session, if anybody.
-pub(crate) fn holder(links: &Links, spoke: &ClusterName) -> Option<Holder> {
+/// Who has the session of the ManagedCluster with this UID, if anybody.
+pub(crate) fn holder(links: &Links, spoke: &ClusterName, uid: &str) -> Option<Holder> {
     // Not under the lock of all: a session holds its state while it hears what its spoke says.
-    let held =
-        links.lock().get(spoke).map(|link| (link.transport.peer().address, link.state.clone()));
-    let (address, state) = held?;
+    let (instance, epoch, transport, state) = {
+        let links = links.lock();
+        let link = links.get(spoke).filter(|link| link.uid == uid)?;
+        (link.instance, link.epoch, link.transport.clone(), link.state.clone())
+    };
     let (since, heard) = state.lock().seen();
-    Some(Holder { address, since, heard })
+    Some(Holder { instance, epoch, transport, since, heard })
 }
 
 /// The revision that a spoke in session is known to have come up to.

@@ -1,7 +1,7 @@
 //! From a connection with a spoke's certificate to the session that is in force.
 //!
 //! ```text
-//! connected ─▶ greeted ─▶ let in? no duplicate? ─▶ epoch written ─▶ still the newest? ─▶ in force
+//! connected ─▶ greeted ─▶ let in? nobody else in session? ─▶ epoch written ─▶ still the newest? ─▶ in force
 //! ```
 //!
 //! Guarantees:
@@ -29,14 +29,13 @@ use tokio::io::AsyncRead;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::duplicates::{self, Arrival};
 use crate::inner::Inner;
 use crate::links::{self, Link, PlanSession};
 use crate::session_end::{End, GOODBYE_TIMEOUT};
 use crate::session_records::Begun;
 use crate::spoke_identity::SpokeIdentity;
 use crate::sync_signal::SyncSignal;
-use crate::{incarnation, session_records};
+use crate::{duplicates, incarnation, session_records};
 
 /// The greeting is the first thing a spoke says.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,29 +78,26 @@ pub(crate) async fn open(
     mut hello: HelloV1,
     up: &Mutex<Option<Begun>>,
 ) -> Result<Opened, End> {
-    let cluster = &identity.cluster;
-    identity.admit(&inner.objects).map_err(End::Left)?;
-    let now = inner.objects.clock().unix_seconds();
-    // The handshake has looked at it, but not where a session of TLS was taken up again.
-    if identity.are_over(now) {
-        return Err(End::Left(Reason::Expired));
-    }
-    let store = inner.objects.store();
+    let (cluster, clock, store) = (&identity.cluster, inner.objects.clock(), inner.objects.store());
+    admit(inner, identity)?;
     let mut welcome = WelcomeV1 {
         protocol: PROTOCOLS.most,
         abilities: ABILITIES,
         incarnation: 0,
         epoch: 0,
         heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
-        now: inner.objects.clock().unix_millis(),
+        now: clock.unix_millis(),
         durable_reports: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
     PlanSession::accept(&hello, cluster, welcome, None).map_err(End::Left)?;
+    refuse_duplicate(inner, identity, link, hello.instance).await?;
+    // That may have taken seconds.
+    let now = clock.unix_seconds();
+    welcome.now = clock.unix_millis();
     hello.held =
         incarnation::known(&inner.rollback_guard, &inner.objects, identity, hello.held).await;
     welcome.incarnation = incarnation::incarnation(&**store, &*store.snapshot());
-    refuse_twin(inner, identity, link, hello.instance).await?;
     if !inner.sessions.take(&identity.uid) {
         return Err(End::Often);
     }
@@ -124,17 +120,39 @@ pub(crate) async fn open(
     opened
 }
 
-/// Refuses one of two devices that have one identity.
-async fn refuse_twin(
+/// Whether the hub's owner lets it in, now.
+fn admit(inner: &Inner, identity: &SpokeIdentity) -> Result<(), End> {
+    identity.admit(&inner.objects).map_err(End::Left)?;
+    // The handshake has looked at it, but not where a session of TLS was taken up again.
+    let is_over = identity.are_over(inner.objects.clock().unix_seconds());
+    if is_over { Err(End::Left(Reason::Expired)) } else { Ok(()) }
+}
+
+/// Refuses a device while another one with its identity is in session and answers. One that does not has died or its link
+/// is cut, and who comes has the session.
+async fn refuse_duplicate(
     inner: &Inner,
     identity: &SpokeIdentity,
     link: &Arc<dyn Transport>,
     instance: u64,
 ) -> Result<(), End> {
-    let holder = links::holder(&inner.links, &identity.cluster);
-    let arrival = inner.duplicates.arrives(&identity.uid, instance, holder.is_some());
-    let Arrival::Duplicate { report } = arrival else { return Ok(()) };
-    if let Some(holder) = holder.filter(|_| report) {
+    let mut silent = None;
+    let holder = loop {
+        let holder = links::holder(&inner.links, &identity.cluster, &identity.uid)
+            .filter(|holder| holder.instance != instance && silent != Some(holder.epoch));
+        let Some(holder) = holder else { return Ok(()) };
+        let answers = tokio::select! {
+            biased;
+            closed = link.closed() => return Err(End::Closed(closed)),
+            answers = duplicates::answers(&inner.objects, &holder) => answers,
+        };
+        if answers {
+            break holder;
+        }
+        // Meanwhile another one may have opened a session.
+        silent = Some(holder.epoch);
+    };
+    if inner.duplicates.turned_away(&identity.uid, instance) {
         let away = link.peer().address;
         // It is not kept waiting by the disk.
         let reported =
@@ -182,11 +200,11 @@ fn into_force(
         abilities: hello.abilities,
         uid: identity.uid.clone(),
         epoch,
+        instance: hello.instance,
     };
     let older = links.insert(cluster.clone(), own);
     let signal = inner.fanout.join(cluster);
     drop(links);
-    inner.duplicates.opened(&identity.uid, hello.instance);
     link.admit();
     if let Some(older) = older {
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");

@@ -9,26 +9,28 @@
 //!
 //! Free is what the disk has, and what the store's own file has free in it ([`Disk::room`]). It is held against what
 //! people write, by whichever door, and against what controllers ask for by an object's main door. Deletions, statuses
-//! and bindings of controllers, what devices say and what the hub notes for itself are never refused for it, nor is the
-//! order by which a device is let in no more.
+//! and bindings of controllers, what devices say and what the hub notes for itself are never refused for it, nor are the
+//! few small writes that decide which device is let in ([`super::device_access`]). Where nothing at all is free the store
+//! takes no write, and those neither: something has to be deleted first, or the disk made larger.
 //!
 //! Guarantees:
 //! - who fills the disk is refused while there is room, and everybody can still delete
 //!   (`below_the_reserve_nothing_is_made_and_everything_can_go`), by whatever door they fill it
 //!   (`what_people_write_by_other_doors_leaves_the_last_of_it_as_well`);
 //! - what was deleted is room for what comes next (`what_is_deleted_is_room_again`);
-//! - a device that is stolen can be barred on a full disk (`a_device_is_barred_below_the_reserve`);
+//! - a device that is stolen can be barred on a disk that is nearly full, and a new board have its place
+//!   (`a_device_is_barred_below_the_reserve`, `a_board_takes_the_place_of_another_below_the_reserve`);
 //! - what is made smaller is written (`below_the_reserve_what_exists_may_shrink`).
 
 use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_api::device_orders::{self, Order};
 use freewheel_hub_objects::{Actor, Claims, Plugin, Refusal, Review, Verb};
 use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
 
+use super::device_access;
 use super::disk::{Disk, FREE_BYTES_MIN};
 
 /// By so many bytes an object may grow in the first half of the reserve.
@@ -98,16 +100,6 @@ fn fits(room: Room, is_main: bool, old: Option<&Value>, new: &Value) -> bool {
     old.is_some_and(|old| size(new) <= size(old) + grows_by)
 }
 
-/// Whether it bars a device, and is as small as that comes to.
-fn bars(review: &Review<'_>, object: &Value) -> bool {
-    let target = review.target;
-    target.kind.plural() == "configmaps"
-        && target.cluster.is_root()
-        && &*target.namespace == device_orders::NAMESPACE
-        && matches!(Order::read(object), Some(Order::Wipe(_)))
-        && object.to_string().len() <= SMALL_GROWTH_BYTES
-}
-
 #[async_trait]
 impl Plugin for DiskReserve {
     fn name(&self) -> &'static str {
@@ -129,7 +121,8 @@ impl Plugin for DiskReserve {
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
         let (room, free) = self.room();
-        if fits(room, review.subresource.is_none(), review.old, object) || bars(review, object) {
+        let fits = fits(room, review.subresource.is_none(), review.old, object);
+        if fits || device_access::decides(review, object) {
             return Ok(Claims::default());
         }
         Err(self.refusal(review, free))
@@ -140,7 +133,9 @@ impl Plugin for DiskReserve {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use freewheel_hub_api::device_orders::{self, Order};
     use freewheel_hub_api::kinds;
+    use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
     use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Person, WriteOptions};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
@@ -199,41 +194,104 @@ mod tests {
         move |value| value["metadata"]["annotations"]["a"] = "x".repeat(bytes).into()
     }
 
-    #[tokio::test]
-    async fn a_device_is_barred_below_the_reserve() {
+    /// What belongs to the root, in kube-system where it is in a namespace.
+    fn of_root(kind: (&str, &str, &str), name: &str) -> ObjectRef {
+        let kind = kinds::find(kind.0, kind.1, kind.2).unwrap().clone();
+        let namespace = if kind.namespaced { device_orders::NAMESPACE } else { "" };
+        let (cluster, namespace) = (ClusterName::root(), namespace.into());
+        ObjectRef { kind, cluster, namespace, name: name.to_owned() }
+    }
+
+    fn cluster(name: &str) -> ObjectRef {
+        of_root(("cluster.open-cluster-management.io", "v1", "managedclusters"), name)
+    }
+
+    fn key(of: &str) -> String {
+        format!("sha256:{}", of.repeat(32))
+    }
+
+    /// A hub with room for nothing, and devices of these names and keys.
+    async fn nearly_full(devices: &[(&str, String)]) -> Objects {
         let (objects, free) = objects();
-        let system = ObjectRef {
-            kind: kinds::find("", "v1", "namespaces").unwrap().clone(),
-            ..place(device_orders::NAMESPACE)
-        };
+        let system = of_root(("", "v1", "namespaces"), device_orders::NAMESPACE);
         let namespace = json!({"metadata": {"name": device_orders::NAMESPACE}});
         objects.create(&how(), &system, namespace).await.unwrap();
+        for (name, key) in devices {
+            let meta = json!({"name": name, "annotations": {AGENT_KEY_ANNOTATION: key}});
+            let object = json!({"metadata": meta, "spec": {"hubAcceptsClient": true}});
+            objects.create(&how(), &cluster(name), object).await.unwrap();
+        }
         free.store(1 << 20, Ordering::SeqCst);
-        let wipe = device_orders::Wipe {
-            cluster: "pi-7".to_owned(),
-            key: "sha256:0a".to_owned(),
-            id: "n1".to_owned(),
-            ..device_orders::Wipe::default()
+        objects
+    }
+
+    async fn order(objects: &Objects, order: &Order) -> Result<(), ApiError> {
+        put(objects, order.to_object()).await
+    }
+
+    async fn put(objects: &Objects, map: Value) -> Result<(), ApiError> {
+        let name = map["metadata"]["name"].as_str().unwrap().to_owned();
+        objects.create(&how(), &of_root(("", "v1", "configmaps"), &name), map).await.map(drop)
+    }
+
+    fn wipe(cluster: &str, key: String) -> Order {
+        let (cluster, id) = (cluster.to_owned(), "n1".to_owned());
+        Order::Wipe(device_orders::Wipe { cluster, key, id, ..device_orders::Wipe::default() })
+    }
+
+    async fn change(
+        objects: &Objects,
+        name: &str,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<(), ApiError> {
+        let change = |mut value: Value| {
+            change(&mut value);
+            Ok(value)
         };
-        let order = Order::Wipe(wipe).to_object();
-        let kind = kinds::find("", "v1", "configmaps").unwrap().clone();
-        let name = device_orders::name("sha256:0a");
-        let at = |namespace: &str, name: &str| ObjectRef {
-            kind: kind.clone(),
-            cluster: ClusterName::root(),
-            namespace: namespace.into(),
-            name: name.to_owned(),
-        };
-        let mut long = order.clone();
+        objects.modify(&how(), &cluster(name), None, change).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_device_is_barred_below_the_reserve() {
+        let objects = nearly_full(&[("pi-7", key("0a"))]).await;
+        let mut long = wipe("pi-7", key("0a")).to_object();
         long["data"]["note"] = "x".repeat(SMALL_GROWTH_BYTES).into();
-        let mut other = order.clone();
+        let mut other = wipe("pi-7", key("0a")).to_object();
         other["metadata"]["name"] = "notes".into();
-        let kept = [("kube-system", &*name, long), ("kube-system", "notes", other)];
-        for (namespace, name, object) in kept {
-            let refused = objects.create(&how(), &at(namespace, name), object).await.unwrap_err();
+        // Who fills the disk with orders has no devices for them.
+        let nobodys = [wipe("pi-8", key("0b")), wipe("pi-7", key("0b"))];
+        let nobodys = nobodys.iter().map(Order::to_object);
+        for refused in [long, other].into_iter().chain(nobodys) {
+            let refused = put(&objects, refused).await.unwrap_err();
             assert_eq!(refused.code, 507, "{refused}");
         }
-        objects.create(&how(), &at("kube-system", &name), order).await.unwrap();
+        order(&objects, &wipe("pi-7", key("0a"))).await.unwrap();
+
+        // The other way is as short.
+        let grown = change(&objects, "pi-7", |it| {
+            it["spec"]["hubAcceptsClient"] = json!(false);
+            it["metadata"]["labels"]["note"] = json!("x");
+        });
+        assert_eq!(grown.await.unwrap_err().code, 507);
+        let taken_back = |it: &mut Value| it["spec"]["hubAcceptsClient"] = json!(false);
+        change(&objects, "pi-7", taken_back).await.unwrap();
+        let place = objects.get(&cluster("pi-7")).unwrap().object.value().unwrap();
+        assert_eq!(place["spec"]["hubAcceptsClient"], false);
+    }
+
+    #[tokio::test]
+    async fn a_board_takes_the_place_of_another_below_the_reserve() {
+        let objects = nearly_full(&[("pi-7", key("0a")), ("new", key("0b"))]).await;
+        let becomes =
+            device_orders::Rename { cluster: "new".into(), key: key("0b"), to: "pi-7".into() };
+        order(&objects, &Order::Rename(becomes)).await.unwrap();
+        order(&objects, &wipe("pi-7", key("0a"))).await.unwrap();
+        let belongs = |key: String| {
+            move |it: &mut Value| it["metadata"]["annotations"][AGENT_KEY_ANNOTATION] = json!(key)
+        };
+        let long = change(&objects, "pi-7", belongs("x".repeat(200))).await;
+        assert_eq!(long.unwrap_err().code, 507, "that is no key");
+        change(&objects, "pi-7", belongs(key("0b"))).await.unwrap();
     }
 
     #[tokio::test]

@@ -128,6 +128,30 @@ fn the_hubs_time_and_its_refusal_outlive_a_reboot() {
 }
 
 #[test]
+fn the_last_answer_is_of_the_hub_that_is_asked() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = home(data.path());
+    fs::create_dir(&dir).unwrap();
+    let joining = |hub: &str, ca: &[u8]| Joining {
+        hub: hub.to_owned(),
+        token: "abcdef.0123456789abcdef".parse().unwrap(),
+        ca_hash: Digest::of(ca),
+        name: ClusterName::try_from("pi-7").unwrap(),
+        labels: Vec::new(),
+    };
+    let waits = JoinAnswer::Pending("hub accept pi-7".to_owned());
+    for (hub, ca) in [("hub:1", b"one"), ("hub:2", b"one"), ("hub:2", b"two")] {
+        note_asked(&dir, &joining(hub, ca)).unwrap();
+        assert_eq!(answered(data.path()), None, "{hub}");
+        answer::note(&dir, &waits).unwrap();
+        note_asked(&dir, &joining(hub, ca)).unwrap();
+        assert_eq!(answered(data.path()).as_ref(), Some(&waits), "{hub}");
+        assert_eq!(asked(data.path()).as_deref(), Some(hub));
+        assert_eq!(asked_ca_hash(data.path()), Some(Digest::of(ca)));
+    }
+}
+
+#[test]
 fn a_new_certificate_is_taken_for_the_same_key_only() {
     let data = tempfile::tempdir().unwrap();
     let dir = home(data.path());

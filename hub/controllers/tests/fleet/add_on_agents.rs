@@ -11,9 +11,9 @@ use freewheel_hub_store::Snapshot;
 use serde_json::{Value, json};
 
 use super::add_ons::{
-    GROUP, add_on, by_placements, by_template, hub, installed, message, template,
+    GROUP, add_on, by_placements, by_template, hub, installed, message, on_cluster, template,
 };
-use super::hub::{Hub, condition, get, list, reason};
+use super::hub::{Hub, STRICT, condition, get, list, reason};
 
 pub const NAMESPACE: &str = "open-cluster-management-agent-addon";
 pub const SECRET: &str = "web-hub-kubeconfig";
@@ -142,6 +142,61 @@ async fn an_agent_without_credentials_has_its_namespace() {
     hub.eventually("it is there", |s| get(s, "pi-1", "namespaces", "", NAMESPACE).is_some()).await;
     assert!(secret(&*hub.snapshot(), "pi-1", SECRET).is_none());
     hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_refuses_the_namespace_of_agents_keeps_no_add_on_from_others() {
+    let hub = registered(&[STRICT], json!([])).await;
+    hub.eventually("the add-on is deployed, and its namespace is asked for again", |s| {
+        on_cluster(s, STRICT, "cluster").as_deref() == Some(STRICT)
+            && installed(s, STRICT).is_some_and(|it| condition(&it, "ManifestApplied") == "True")
+            && get(s, STRICT, "namespaces", "", NAMESPACE).is_none()
+    })
+    .await;
+    hub.eventually("it is there", |s| get(s, STRICT, "namespaces", "", NAMESPACE).is_some()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_namespace_is_refused_says_so_until_it_is_let_in() {
+    let hub = registered(&[STRICT], json!([kube(&[])])).await;
+    hub.eventually("why it has no credentials is told", |s| {
+        installed(s, STRICT).is_some_and(|it| {
+            condition(&it, "ClusterCertificateRotated") == "False"
+                && message(&it, "ClusterCertificateRotated").contains("strict.example.com")
+        })
+    })
+    .await;
+    hub.eventually("it has them once it may", |s| {
+        secret(s, STRICT, SECRET).is_some()
+            && installed(s, STRICT)
+                .is_some_and(|it| condition(&it, "ClusterCertificateRotated") == "True")
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_of_agents_that_goes_is_made_anew() {
+    let uid = |s: &dyn Snapshot| {
+        let namespace = get(s, "pi-1", "namespaces", "", NAMESPACE);
+        namespace.map(|it| it["metadata"]["uid"].clone())
+    };
+    let has_secret = |s: &dyn Snapshot| secret(s, "pi-1", SECRET).is_some();
+    for registration in [json!([]), json!([kube(&[])])] {
+        let asks = registration != json!([]);
+        let hub = registered(&["pi-1"], registration).await;
+        hub.eventually("all is there", |s| uid(s).is_some() && has_secret(s) == asks).await;
+        // Whatever is under way is done by then.
+        tokio::time::sleep(Duration::from_secs(1_300)).await;
+        let old = uid(&*hub.snapshot());
+        hub.delete_in("pi-1", "namespaces", "", NAMESPACE).await;
+        hub.eventually("it is there anew, with what was in it", |s| {
+            uid(s).is_some() && uid(s) != old && has_secret(s) == asks
+        })
+        .await;
+        hub.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

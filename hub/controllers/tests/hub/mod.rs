@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use clock::SimulatedClock;
 pub use registry::Registry;
-pub use surroundings::{UNTOLD, hub_access};
+pub use surroundings::{STRICT, UNTOLD, hub_access};
 pub use usage::PlayedUsage;
 
 #[path = "../../src/testing/clock.rs"]
@@ -75,7 +75,8 @@ impl Hub {
         let objects =
             Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededRandom::new(7)))
                 .admitting(Arc::new(surroundings::NoRolesOfAccounts))
-                .admitting(Arc::new(surroundings::StatusRefused));
+                .admitting(Arc::new(surroundings::StatusRefused))
+                .admitting(Arc::new(surroundings::NamespaceRefused::from_now_on()));
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::default());
         let usage = Arc::new(PlayedUsage::default());

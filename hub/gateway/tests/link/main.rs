@@ -9,6 +9,7 @@ mod broken;
 mod compiling;
 mod cost;
 mod datagrams;
+mod duplicates;
 mod ended;
 mod events;
 mod figures;

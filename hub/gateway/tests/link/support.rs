@@ -286,9 +286,18 @@ impl Hub {
         if let Some(certificate) = certificate {
             far.show_certificate(certificate);
         }
-        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
-        tokio::spawn(async move { gateway.serve_link(far, Some(protocol), &stop).await });
+        self.serve(far, protocol);
         near
+    }
+
+    /// The gateway serves this end of a connection.
+    pub(crate) fn serve(
+        &self,
+        end: Arc<memory_transport::MemoryTransport>,
+        protocol: &'static [u8],
+    ) {
+        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
+        tokio::spawn(async move { gateway.serve_link(end, Some(protocol), &stop).await });
     }
 
     pub(crate) async fn join(

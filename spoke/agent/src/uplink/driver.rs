@@ -2,8 +2,9 @@
 //!
 //! Guarantees:
 //! - why the hub turns this spoke away is heard in its words, also before there is a session
-//!   (`who_is_turned_away_before_it_has_greeted_says_why`), and who shares its identity with another device stands back
-//!   (`who_shares_its_identity_stands_back_and_says_why`);
+//!   (`who_is_turned_away_before_it_has_greeted_says_why`);
+//! - who shares its identity with another device stands back (`who_shares_its_identity_stands_back_and_says_why`), for less
+//!   than two minutes at a time (`who_shares_its_identity_asks_within_two_minutes_however_often_it_was_turned_away`);
 //! - who is turned away until somebody does something asks less and less often, however long it was in session before
 //!   (`who_is_turned_away_asks_less_and_less_often_from_the_start`);
 //! - a device that has taken another's place greets as that (`who_has_another_name_greets_by_it`);
@@ -49,8 +50,9 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// from the other by asking. It asks until the other is gone, as it may be the right one: no sooner than this, and less and
 /// less often, as it may be one of thousands that were made from one disk.
 const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(10);
-/// And this much later at most.
-const DUPLICATE_RETRY_LATER_MAX: Duration = Duration::from_secs(110);
+/// And this much later at most: the hub may take seconds to find that the other one is gone, and this one is to be back
+/// within two minutes.
+const DUPLICATE_RETRY_LATER_MAX: Duration = Duration::from_secs(100);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]

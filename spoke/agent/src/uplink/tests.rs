@@ -457,6 +457,20 @@ async fn who_is_turned_away_before_it_has_greeted_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_shares_its_identity_asks_within_two_minutes_however_often_it_was_turned_away() {
+    let (hubs, links): (Vec<_>, Vec<_>) = (0..60).map(|_| memory_transport::pair()).unzip();
+    let bench = start(links.into_iter().rev().collect());
+    for hub in &hubs {
+        // The hub takes seconds to find that the other one is gone.
+        let asks = timeout(Duration::from_secs(112), hub.accept()).await;
+        let mut stream = asks.expect("it asks again").unwrap();
+        frame::write(&mut stream.send, &HubToSpoke::Goodbye(Reason::Cloned)).await.unwrap();
+        soon(hub.closed()).await;
+    }
+    bench.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_another_name_greets_by_it() {
     let (first_hub, first) = memory_transport::pair();
     let (second_hub, second) = memory_transport::pair();

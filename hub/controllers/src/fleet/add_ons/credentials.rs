@@ -7,7 +7,12 @@
 //! - by a CA that upstream's manager of add-ons may not read nothing is signed, and that is told
 //!   (`a_custom_signer_signs_with_its_own_ca`), and when it becomes another one, all is signed anew
 //!   (`a_ca_that_changes_signs_anew`);
-//! - a Secret that was not made for the agent is left alone (`what_is_not_an_agents_is_left_alone`).
+//! - a Secret that was not made for the agent is left alone (`what_is_not_an_agents_is_left_alone`);
+//! - what its cluster refuses is told and tried again, and holds up nothing else of the add-on
+//!   (`a_cluster_that_refuses_the_namespace_of_agents_keeps_no_add_on_from_others`,
+//!   `an_agent_whose_namespace_is_refused_says_so_until_it_is_let_in`);
+//! - the namespace of agents is made anew when somebody has deleted it, and so is what is to be in it
+//!   (`a_namespace_of_agents_that_goes_is_made_anew`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +53,7 @@ pub(super) struct Laid {
 }
 
 /// Why an agent has no credentials, and when that may be another.
+#[derive(Clone)]
 struct NotLaid {
     why: String,
     look_again: Option<Duration>,
@@ -129,14 +135,14 @@ impl Registrar {
         let agent_key = agent_key.as_str().unwrap_or_default();
         let place =
             CredentialSubject { instance, cluster: &cluster, cluster_uid, agent_key, client };
-        if namespace == DEFAULT_NAMESPACE {
-            self.has_room(&place, namespace).await?;
-        }
-        let mut out = Laid::default();
+        let room = self.room(&place, namespace).await?;
+        // Agents that ask for no credentials go on without it: what is to lie in it says so.
+        let again = room.as_ref().err().and_then(|not| not.look_again);
+        let mut out = Laid { look_again: again, ..Laid::default() };
         let (mut soonest, mut failed): (Option<CertificateValidity>, Option<String>) = (None, None);
         let places = self.places(&instance.key, registrations, namespace);
         for (registration, key) in registrations.iter().zip(places) {
-            let look_again = match self.one(&place, &key, registration).await? {
+            let look_again = match self.one(&place, &key, registration, &room).await? {
                 Ok(life) => {
                     let left = life.again.duration_since(self.client.clock.now());
                     soonest = soonest.into_iter().chain([life]).min_by_key(|it| it.again);
@@ -163,6 +169,7 @@ impl Registrar {
         place: &CredentialSubject<'_>,
         key: &Key,
         registration: &Registration,
+        room: &Result<(), NotLaid>,
     ) -> Result<Result<CertificateValidity, NotLaid>, Error> {
         let there = self.client.snapshot().get(key);
         let of = agent_of(&place.instance.key);
@@ -197,10 +204,8 @@ impl Registrar {
             let why = "it was written just now, and is another by now".to_owned();
             return Ok(Err(NotLaid { why, look_again: Some(look_again) }));
         }
-        if !self.has_room(place, &key.namespace).await? {
-            // It is told when the namespace comes.
-            let why = format!("namespaces {:?} not found", &*key.namespace);
-            return Ok(Err(NotLaid { why, look_again: None }));
+        if let Err(not) = room {
+            return Ok(Err(not.clone()));
         }
         let issued = match self.issue(place, registration, ca.as_ref())? {
             Ok(issued) => issued,
@@ -249,31 +254,42 @@ impl Registrar {
                 let value = written.stored.object.value();
                 value.map(Ok).map_err(Error::api("read the credentials of an agent"))
             }
-            Err(refused) if [403, 422].contains(&refused.code) => {
-                Ok(Err(NotLaid::denied(refused.message)))
+            // The instance or its cluster is gone, or somebody else writes: it is looked at anew.
+            Err(overtaken) if overtaken.code == 409 => {
+                Err(Error::api("lay the credentials of an agent")(overtaken))
             }
-            Err(other) => Err(Error::api("lay the credentials of an agent")(other)),
+            Err(refused) => Ok(Err(NotLaid::denied(refused.message))),
         }
     }
 
-    /// Whether the namespace of an agent is there. Upstream's is made before any agent comes, for those that ask for no
-    /// credentials as well; others come with theirs.
-    async fn has_room(
+    /// Whether the namespace of an agent is there, or why not. Upstream's is made before any agent comes, for those that
+    /// ask for no credentials as well; others come with theirs.
+    async fn room(
         &self,
         place: &CredentialSubject<'_>,
         namespace: &str,
-    ) -> Result<bool, Error> {
+    ) -> Result<Result<(), NotLaid>, Error> {
         let key = key_of(&self.namespaces, place.cluster, "", namespace);
-        if let Some(there) = self.client.snapshot().get(&key) {
-            return Ok(!there.object.header.deleting);
+        let there = self.client.snapshot().get(&key);
+        if there.as_ref().is_some_and(|it| !it.object.header.deleting) {
+            return Ok(Ok(()));
         }
-        if namespace != DEFAULT_NAMESPACE {
-            return Ok(false);
+        if there.is_some() || namespace != DEFAULT_NAMESPACE {
+            // It is told when the namespace comes, or has gone.
+            let why = format!("namespaces {namespace:?} not found");
+            return Ok(Err(NotLaid { why, look_again: None }));
         }
         let new = json!({"metadata": {"name": namespace}});
         match place.client.create(&self.namespaces, place.cluster, "", &new).await {
-            Err(taken) if taken.reason == "AlreadyExists" => Ok(true),
-            made => made.map(|_| true).map_err(Error::api("make the namespace of agents")),
+            Ok(_) => Ok(Ok(())),
+            Err(taken) if taken.reason == "AlreadyExists" => Ok(Ok(())),
+            Err(overtaken) if overtaken.code == 409 => {
+                Err(Error::api("make the namespace of agents")(overtaken))
+            }
+            Err(refused) => {
+                let why = format!("namespace {namespace:?} cannot be made: {}", refused.message);
+                Ok(Err(NotLaid::denied(why)))
+            }
         }
     }
 

@@ -279,12 +279,13 @@ impl AddOnInstances {
         Some(key_of(&self.instances, &ClusterName::root(), cluster, add_on))
     }
 
-    /// Instances whose agents are in a namespace that came or goes.
+    /// Instances whose agents are in a namespace that came, goes or has gone: then it is made anew.
     fn of_namespace(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
         let stays =
             |side: &Option<Arc<Stored>>| side.as_ref().is_some_and(|it| !it.object.header.deleting);
-        if key.cluster.is_root() || stays(&event.before) == stays(&event.now) {
+        let is_same = stays(&event.before) == stays(&event.now) && event.now.is_some();
+        if key.cluster.is_root() || is_same {
             return Vec::new();
         }
         let scope = in_namespace(&self.instances, &ClusterName::root(), key.cluster.as_str());
