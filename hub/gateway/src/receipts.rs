@@ -24,11 +24,11 @@ pub(crate) async fn take(objects: &Objects, receipt: &WipedV1) -> Result<(), Ref
     };
     let request = Request::read(&receipt.csr).map_err(|error| odd(&error.to_string()))?;
     let (names, _) = request.claims().map_err(|error| odd(&error.to_string()))?;
-    if names != [WipedV1::statement(&wipe.id, &said.left)] {
+    if names != [WipedV1::statement(&wipe.id, &receipt.left)] {
         return Err(odd("what is signed is no receipt of this key's order"));
     }
-    device_orders::note_wiped(objects, &key, &said.left).await?;
-    let (cluster, left) = (wipe.cluster, &said.left);
+    device_orders::note_wiped(objects, &key, &receipt.left).await?;
+    let (cluster, left) = (wipe.cluster, &receipt.left);
     info!(cluster, %key, left, "a decommissioned device has wiped what it held");
     Ok(())
 }

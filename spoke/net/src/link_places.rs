@@ -20,7 +20,7 @@
 //!   never got a byte, and those first that lead where the way is full; no connection of a pod goes, nor one that is in use
 //!   (`of_those_who_have_most_the_one_that_was_silent_longest_goes`);
 //! - one who waits sends more away each time that it was in vain, as the hub's share may have got smaller than what is
-//!   here, and at most [`SENT_AWAY_MAX`] of them; after that nobody goes for that way for [`IN_VAIN_FOR`]
+//!   here, and at most 63 of them; after that nobody goes for that way for [`IN_VAIN_FOR`]
 //!   (`after_those_who_went_in_vain_nobody_goes_for_a_while`);
 //! - few wait, and the others are refused at once (`few_wait_for_a_full_way`); who has more than one of them does not come
 //!   before it (`who_has_more_stands_back_for_who_waits`).
@@ -54,6 +54,7 @@ const ROUNDS: u32 = 6;
 /// The first time. The hub and the other node have to hear first that somebody has gone.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// Who is sent away for one who waits: one at first, and twice as many each time that it was in vain.
+#[cfg(test)]
 const SENT_AWAY_MAX: usize = (1 << ROUNDS) - 1;
 /// How long nobody is sent away for a way that somebody did not get who has sent some away: others take what they leave.
 const IN_VAIN_FOR: Duration = Duration::from_secs(5);
