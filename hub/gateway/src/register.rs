@@ -5,7 +5,9 @@
 //!   (`two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name`), until its ManagedCluster is deleted and all
 //!   that it left behind is gone (`the_same_key_joins_again_as_another_cluster_and_its_old_certificate_is_no_answer`);
 //! - what the hub's owner has taken back, no token gives again
-//!   (`what_the_owner_has_taken_back_no_token_gives_again`).
+//!   (`what_the_owner_has_taken_back_no_token_gives_again`);
+//! - a board that comes while its name becomes free waits for that, with its token unused
+//!   (`a_new_board_that_comes_right_after_the_old_one_was_removed_has_its_name`).
 
 use freewheel_hub_api::conditions::CLUSTER_ACCEPTED;
 use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, CLUSTER_NAME_LABEL};
@@ -27,7 +29,7 @@ const NAMESPACES: (&str, &str, &str) = ("", "v1", "namespaces");
 /// Which token has accepted a cluster by itself.
 const ACCEPTED_BY: &str = "freewheel.dev/accepted-by-token";
 
-/// A name that is plainly another device's is told before it uses a token up.
+/// A name that is plainly another device's, or about to be nobody's, is told before it uses a token up.
 pub(crate) fn check_name(
     objects: &Objects,
     name: &ClusterName,
@@ -35,6 +37,9 @@ pub(crate) fn check_name(
 ) -> Result<(), Refusal> {
     let place = object_ref(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     let Ok(stored) = objects.get(&place) else { return check_namespace(objects, name) };
+    if stored.object.header.deleting {
+        return Err(not_ours(name, going()));
+    }
     if owner(&stored.object.value()?).is_some_and(|owner| owner != mark.to_string()) {
         return Err(not_ours(name, ApiError::new(409, "Taken", "taken")));
     }
@@ -110,7 +115,7 @@ pub(crate) async fn claim(
             return Err(ApiError::new(409, "Spent", "spent"));
         }
         if value.pointer("/metadata/deletionTimestamp").is_some() {
-            return Err(ApiError::new(409, "Going", "going"));
+            return Err(going());
         }
         let new = !was_accepted(&value);
         match owner(&value) {
@@ -162,6 +167,10 @@ fn new_cluster(
     value
 }
 
+fn going() -> ApiError {
+    ApiError::new(409, "Going", "going")
+}
+
 /// Why a name is not this device's.
 fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
     match error.reason {
@@ -176,7 +185,9 @@ fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
         ),
         "Going" => Refusal(
             JoinRefusal::Busy,
-            format!("what the former {name} has left behind is being removed; come back"),
+            format!(
+                "what the former {name} has left behind is being removed: this device asks again until the name is free"
+            ),
         ),
         _ => error.into(),
     }

@@ -148,3 +148,21 @@ async fn a_name_that_is_taken_does_not_use_a_token_up() {
     refused(hub.join(&device, "pi-7", token).await, JoinRefusal::NameTaken, "choose another");
     hub.join(&device, "pi-8", token).await.unwrap();
 }
+
+/// The ManagedCluster of a device that was decommissioned goes when all that belongs to it is gone.
+#[tokio::test]
+async fn a_new_board_that_comes_right_after_the_old_one_was_removed_has_its_name() {
+    let hub = Hub::new(true).await;
+    let token = single(&hub).await;
+    hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    hub.remove_cluster("pi-7").await;
+    let board = Device::new();
+    // As it was told, it asks again.
+    for _ in 0..2 {
+        let refusal = hub.join(&board, "pi-7", token).await;
+        refused(refusal, JoinRefusal::Busy, "asks again until the name is free");
+    }
+    hub.let_cluster_go("pi-7").await;
+    let given = hub.join(&board, "pi-7", token).await.unwrap();
+    assert_eq!(given.cluster.as_str(), "pi-7");
+}
