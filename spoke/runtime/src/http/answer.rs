@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::answer_memory::AnswerMemory;
 use super::connection_slots::ConnectionSlot;
 use super::failure::Failure;
 use super::request_body::RequestBody;
@@ -48,17 +49,20 @@ pub(super) async fn answer(
     // When the connection goes before there is an answer, the handler hears of it.
     let gone = over.clone().drop_guard();
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let outcome = match refusal(&request) {
-        Some(refused) => Ok(refused),
-        None => server.pool.handle(request, waiting, slot, &over).await,
+    let (mut response, memory) = match refusal(&request) {
+        Some(refused) => (refused, None),
+        None => match server.pool.handle(request, waiting, slot, &over).await {
+            Ok((response, memory)) => (response, Some(memory)),
+            Err(failure) => (failed(server, &failure, &method, &uri), None),
+        },
     };
     slot.answers();
     DropGuard::disarm(gone);
-    let mut response = outcome.unwrap_or_else(|failure| failed(server, &failure, &method, &uri));
-    if server.stopping.is_cancelled() || slot.is_late() {
+    let keeps_much = memory.as_ref().is_some_and(AnswerMemory::has_large_head);
+    if server.stopping.is_cancelled() || slot.is_late() || keeps_much {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Sent { body, slot: slot.clone(), over, served })
+    response.map(|body| Sent { body, memory, slot: slot.clone(), over, served })
 }
 
 /// The answer to a request that no handler gets to see.
@@ -155,6 +159,8 @@ fn text(status: StatusCode, text: &str) -> Response<HyperOutgoingBody> {
 /// client to read.
 pub(super) struct Sent {
     body: HyperOutgoingBody,
+    /// Of an answer of the guest's.
+    memory: Option<AnswerMemory>,
     slot: Arc<ConnectionSlot>,
     over: CancellationToken,
     served: Arc<Served>,
@@ -183,7 +189,7 @@ impl Body for Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         self.slot.sends();
-        self.served.sends();
+        self.served.sends(self.memory.take());
         self.over.cancel();
     }
 }

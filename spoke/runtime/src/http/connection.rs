@@ -23,8 +23,9 @@ use tracing::debug;
 
 use super::answer::answer;
 use super::connection_slots::{ConnectionSlot, SlotGuard};
+use super::hyper_buffers::BUFFER_BYTES_MAX;
 use super::request_body::RequestBody;
-use super::request_heads::{Head, REQUEST_HEAD_BYTES_MAX};
+use super::request_heads::Head;
 use super::server::Server;
 use crate::hyper_io::HyperIo;
 
@@ -60,7 +61,7 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     });
     let connection = http1::Builder::new()
         .half_close(true)
-        .max_buf_size(REQUEST_HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(HyperIo(wire), service);
     tokio::pin!(connection);
     let (mut draining, mut talks) = (false, true);

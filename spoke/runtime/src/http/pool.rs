@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::answer_memory::{self, AnswerMemory};
 use super::client_memory::ClientMemory;
 use super::connection_slots::ConnectionSlot;
 use super::failure::Failure;
@@ -52,7 +53,8 @@ const WAITING_REQUESTS_MAX: usize = 1024;
 /// Seconds that a request waits for an instance.
 const INSTANCE_WAIT_SECONDS: u32 = 5;
 
-type Answer = Result<Response<HyperOutgoingBody>, Failure>;
+/// What a guest has answered, and the memory of that.
+type Answer = Result<(Response<HyperOutgoingBody>, AnswerMemory), Failure>;
 
 /// A request and who waits for its answer.
 struct Job {
@@ -80,9 +82,10 @@ struct Inner {
 
 impl Inner {
     /// What so many instances are started for: each will be as large as the largest was, and has an answer on its way,
-    /// whose body counts as the guest's, too, until it has finished it.
+    /// beside the next one, whose body counts as the guest's until it is given to its client.
     const fn promised(&self, instances: usize) -> usize {
-        (self.instance_bytes + 2 * world::SENT_BODY_BYTES).saturating_mul(instances)
+        let answers = world::SENT_BODY_BYTES + answer_memory::BODY_BYTES;
+        (self.instance_bytes + answers).saturating_mul(instances)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What hyper reads into, on the container's memory: the heads of requests from their first byte until an instance has
-//! the request, and the buffer of every connection until its end. A client may send 64 KiB and then nothing, also
+//! the request, and the buffers of every connection until its end. A client may send 64 KiB and then nothing, also
 //! behind a whole request, and a whole head keeps what hyper has read it into while it waits, over each of thousands of
 //! connections.
 //!
@@ -11,7 +11,8 @@
 //!                           └▶ the oldest makes room
 //! ```
 //!
-//! A buffer never gets smaller: hyper keeps what the largest head or piece of a body has made it.
+//! A buffer never gets smaller: hyper keeps what the largest head or piece of a body has made it. The one that it writes
+//! from counts with it. What of an answer waits there, once hyper has all of it, counts until it has gone out.
 //!
 //! Guarantees:
 //! - what hyper holds of a head is counted while it comes (`a_head_is_counted_while_it_comes_and_a_body_is_not`) and
@@ -41,17 +42,21 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::answer_memory::AnswerMemory;
+use super::hyper_buffers::{BUFFER_BYTES_MAX, READ_BUFFER_BYTES_FIRST, WRITE_BUFFER_BYTES};
 use crate::memory::{ContainerMemory, Share};
-
-/// What hyper reads into from the first byte on, whatever comes.
-const HEAD_BUFFER_BYTES_FIRST: usize = 8 << 10;
-
-/// Largest head of a request, and about as much of an answer waits in hyper.
-pub(super) const REQUEST_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Most bytes of all that comes and rests in a container that has no limit, or a large one: as many of the usual size
 /// as there are places for connections.
-const HEADS_BYTES_MAX: usize = 16 << 20;
+const HEADS_BYTES_MAX: usize = 32 << 20;
+
+/// What one connection has at the most.
+const CONNECTION_BYTES_MAX: usize = BUFFER_BYTES_MAX + WRITE_BUFFER_BYTES;
+
+/// The buffers of a connection over which so much may have come that hyper keeps.
+fn buffers(came: usize) -> usize {
+    came.min(BUFFER_BYTES_MAX) + WRITE_BUFFER_BYTES
+}
 
 /// The heads that come over all connections of a container, and those that wait.
 ///
@@ -172,8 +177,7 @@ impl RequestHeads {
     /// Makes room for what comes behind an answer that goes out: it is of a connection that is served, and those that are not
     /// go before it. `None`: there is none.
     fn grow(&self, share: &mut Share, came: usize) -> Option<()> {
-        let wanted = (HEAD_BUFFER_BYTES_FIRST + came).min(REQUEST_HEAD_BYTES_MAX);
-        while !share.grows_to(wanted) {
+        while !share.grows_to(buffers(READ_BUFFER_BYTES_FIRST + came)) {
             if !self.open.lock().send_one_away(None) {
                 return None;
             }
@@ -184,13 +188,13 @@ impl RequestHeads {
     /// Bytes of all that wait: with their connections they have twice as much, and leave half of what clients may have.
     fn waiting_most(&self) -> usize {
         let quarter = self.memory.limit().map_or(usize::MAX, |limit| limit / 4);
-        quarter.max(REQUEST_HEAD_BYTES_MAX).min(self.most)
+        quarter.max(BUFFER_BYTES_MAX).min(self.most)
     }
 
-    /// A place among those that wait, for a head of so many bytes on a connection that has so many for itself.
+    /// A place among those that wait, for a head of so many bytes on a connection that reads into so many.
     fn wait(self: &Arc<Self>, head: usize, connection: usize) -> Option<Waiting> {
         let mut share = self.memory.share();
-        // What a connection has for itself is on the memory already, and has to be within the eighth as well.
+        // What a connection reads into is on the memory already, and has to be within the eighth as well.
         let most = head.max(connection);
         let mut waiting = self.waiting.lock();
         if self.waiting_most() < *waiting + most {
@@ -208,7 +212,7 @@ impl RequestHeads {
 
 /// Bytes that heads may have which come, where there is so much memory; one fits in any.
 pub(super) fn part_of(memory: usize) -> usize {
-    (memory / 8).clamp(REQUEST_HEAD_BYTES_MAX, HEADS_BYTES_MAX)
+    (memory / 8).clamp(CONNECTION_BYTES_MAX, HEADS_BYTES_MAX)
 }
 
 /// The head of a request that waits for an instance.
@@ -249,6 +253,8 @@ struct HeadState {
     last: usize,
     /// hyper has all of the answer, and not all of it has gone out.
     unsent: bool,
+    /// What that holds, where it is a guest's.
+    answer: Option<AnswerMemory>,
     now: Now,
 }
 
@@ -279,7 +285,7 @@ impl Head {
         let behind = std::mem::replace(&mut state.last, bytes);
         if let Now::Whole(share) = &mut state.now {
             // Where there is no room for it now it is counted, or has to go, when the request is over.
-            share.grows_to(bytes.min(REQUEST_HEAD_BYTES_MAX));
+            share.grows_to(buffers(bytes));
             return Ok(());
         }
         if let Now::Sends(share, came) = &mut state.now {
@@ -302,7 +308,7 @@ impl Head {
             state.came = behind;
         }
         state.came += bytes;
-        let wanted = (HEAD_BUFFER_BYTES_FIRST + state.came).min(REQUEST_HEAD_BYTES_MAX);
+        let wanted = buffers(READ_BUFFER_BYTES_FIRST + state.came);
         open.grow(place, wanted, self.heads.most).ok_or_else(gone)
     }
 
@@ -315,7 +321,7 @@ impl Head {
     pub(super) fn is_whole(self: &Arc<Self>) -> (Arc<Served>, Option<Waiting>) {
         let state = &mut *self.state.lock();
         state.requests += 1;
-        state.unsent = false;
+        (state.unsent, state.answer) = (false, None);
         let served = Arc::new(Served { head: self.clone(), request: state.requests });
         let now = std::mem::take(&mut state.now);
         let came = matches!(now, Now::Comes(_));
@@ -327,9 +333,10 @@ impl Head {
             Now::Nothing => None,
         };
         let waiting = share.as_ref().and_then(|share| {
-            let own = (HEAD_BUFFER_BYTES_FIRST + state.came).min(REQUEST_HEAD_BYTES_MAX);
+            let own = (READ_BUFFER_BYTES_FIRST + state.came).min(BUFFER_BYTES_MAX);
+            let read_into = share.bytes().saturating_sub(WRITE_BUFFER_BYTES);
             // One that came together with the request before it is in as much as hyper has read into.
-            self.heads.wait(if came { own } else { share.bytes() }, share.bytes())
+            self.heads.wait(if came { own } else { read_into }, read_into)
         });
         state.now = Now::Whole(share.unwrap_or_else(|| self.heads.memory.share()));
         (served, waiting)
@@ -338,7 +345,7 @@ impl Head {
     /// The last of an answer has gone out.
     pub(super) fn is_sent(&self) {
         let state = &mut *self.state.lock();
-        state.unsent = false;
+        (state.unsent, state.answer) = (false, None);
         match std::mem::take(&mut state.now) {
             Now::Sends(share, true) => {
                 let mut open = self.heads.open.lock();
@@ -369,8 +376,7 @@ impl Head {
     /// The request is over; what hyper has read into stays.
     fn rests(&self, state: &mut HeadState) {
         let (Now::Whole(share) | Now::Sends(share, _)) = &mut state.now else { return };
-        let bytes = state.last.clamp(HEAD_BUFFER_BYTES_FIRST, REQUEST_HEAD_BYTES_MAX);
-        if !share.grows_to(bytes) {
+        if !share.grows_to(buffers(state.last.max(READ_BUFFER_BYTES_FIRST))) {
             self.leave.cancel();
         }
         let share = std::mem::replace(share, self.heads.memory.share());
@@ -396,11 +402,12 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// hyper has all of its answer, or will get no more of it.
-    pub(super) fn sends(&self) {
+    /// hyper has all of its answer, or will get no more of it; what that holds.
+    pub(super) fn sends(&self, answer: Option<AnswerMemory>) {
         let mut state = self.head.state.lock();
         if state.requests == self.request {
             state.unsent = true;
+            state.answer = answer.map(AnswerMemory::body_has_come);
         }
     }
 }

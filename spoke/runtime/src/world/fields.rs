@@ -31,7 +31,7 @@ use crate::memory::Share;
 pub(super) const HTTP: &str = "wasi:http/types@0.2.12";
 
 /// What a field costs beside its bytes: its places in the map.
-const FIELD_BYTES: usize = 112;
+pub(crate) const FIELD_BYTES: usize = 112;
 
 /// What was let go and may still be counted.
 const UNFREED_BYTES_MAX: usize = 256 << 10;
@@ -71,6 +71,11 @@ impl Size {
 
     pub(crate) const fn bytes(&self) -> usize {
         self.counted
+    }
+
+    /// The most fields that there were.
+    pub(super) const fn places(&self) -> usize {
+        self.places
     }
 
     /// At least this.

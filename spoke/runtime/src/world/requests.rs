@@ -8,9 +8,12 @@
 //! - bodies and requests count as all that they may hold from the moment on when they are made, also when the guest
 //!   sleeps from then on (`what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - what a request is made of, and its body, counts for as long as anything of its connection is there
-//!   (`what_is_sent_counts_until_its_answer_is_gone`).
+//!   (`what_is_sent_counts_until_its_answer_is_gone`);
+//! - an answer's fields have places for what there is when they leave their guest
+//!   (`places_of_fields_that_are_gone_do_not_go_to_the_client`).
 
 use freewheel_spoke_account::Full;
+use http::HeaderMap;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::FieldMap;
@@ -27,6 +30,9 @@ use super::handles::{self, HasHandles};
 
 /// The interface of which the call that sends is ours, in the version that upstream defines it.
 const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+
+/// Places of an answer's fields beyond those that it needs.
+const EMPTY_PLACES_MAX: usize = 32;
 
 /// Bytes of a method, an authority or a path: a whole head is no longer where it is read.
 const HEAD_WORD_BYTES_MAX: usize = 64 << 10;
@@ -170,15 +176,31 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
         "[static]response-outparam.set",
         |mut store: Store<'_, T>, (out, answer): (Resource<HostResponseOutparam>, Answer)| {
             let state = store.data_mut();
-            if let Ok(answer) = &answer
-                && state.fields().0.get(answer)?.body.is_some()
-            {
-                // From here on it counts for its client.
-                state.lets_go(handles::SENT_BODY_BYTES);
+            if let Ok(answer) = &answer {
+                if state.fields().0.get(answer)?.body.is_some() {
+                    // From here on it counts for its client.
+                    state.lets_go(handles::SENT_BODY_BYTES);
+                }
+                let places = state.fields_of(answer.rep()).places();
+                let answer = state.fields().0.get_mut(answer)?;
+                if answer.headers.len() + EMPTY_PLACES_MAX < places {
+                    answer.headers = compact(&answer.headers)?;
+                }
             }
             wit::HostResponseOutparam::set(&mut state.http(), out, answer)
         },
     )
+}
+
+/// The same fields, with places for no more: of those that are gone they stay for good, and hyper keeps them for the next
+/// request of its connection.
+fn compact(fields: &HeaderMap) -> Result<FieldMap> {
+    let mut compact = FieldMap::new_mutable(usize::MAX);
+    for (name, value) in fields {
+        compact.append_raw(name.clone(), value.clone())?;
+    }
+    compact.set_immutable();
+    Ok(compact)
 }
 
 /// Ends of bodies that are sent: with their trailers, which have a bound.
@@ -268,4 +290,28 @@ fn takes_word(
 fn passes_on(state: &mut impl HasFields, from: u32, to: u32) -> Result<(), Full> {
     let size = state.fields_taken(from);
     state.fields_made(to, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn places_of_fields_that_are_gone_do_not_go_to_the_client() {
+        let mut fields = HeaderMap::new();
+        for number in 0..1000 {
+            let name = HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap();
+            fields.insert(name, HeaderValue::from_static("gone"));
+        }
+        fields.clear();
+        for value in ["first", "second"] {
+            fields.append("kept", HeaderValue::from_static(value));
+        }
+        assert!(1000 <= fields.capacity());
+        let compact = compact(&fields).unwrap();
+        assert!(compact.capacity() <= EMPTY_PLACES_MAX, "{}", compact.capacity());
+        assert_eq!(compact.get_all("kept").iter().collect::<Vec<_>>(), ["first", "second"]);
+    }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use freewheel_spoke_account::{Full, Held};
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -19,12 +18,13 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::{Answer, Job, Pool, next};
 use crate::exit;
+use crate::http::answer_memory::AnswerMemory;
 use crate::http::client_memory::rest_of;
 use crate::http::connection_slots::ConnectionSlot;
 use crate::http::failure::Failure;
 use crate::http::request_body::RequestBody;
 use crate::memory::Share;
-use crate::world::{self, HasFields as _, StoreData};
+use crate::world::{HasFields as _, StoreData};
 
 /// How long an instance is kept without work.
 const INSTANCE_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -172,17 +172,11 @@ impl Pool {
 }
 
 /// The answer, on the container's memory until its client has it: the instance is at other requests by then.
-fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
-    let head: usize =
-        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+fn held(response: Response<HyperOutgoingBody>, share: Share) -> Answer {
     // What was the guest's goes to its client: if there is no room for it, others have that.
     let full = |full: Full| Failure::NoRoom(full.to_string());
-    share.set(head + world::SENT_BODY_BYTES).map_err(full)?;
-    let keep = move |frame| {
-        let _ = &share;
-        frame
-    };
-    Ok(response.map(|body| body.map_frame(keep).boxed_unsync()))
+    let memory = AnswerMemory::new(response.headers(), share).map_err(full)?;
+    Ok((response, memory))
 }
 
 /// Calls the handler with a request and what its head holds. `refused`: it answers with an error.

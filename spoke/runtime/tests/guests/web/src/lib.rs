@@ -23,6 +23,7 @@ impl Guest for Web {
         match path.as_str() {
             "/endless" => return endless(out),
             "/event" => return event(out),
+            "/large" => return large(out),
             "/echo" => return echo(&request, out),
             "/after" => return after(&request, out),
             "/half" | "/unfinished" => return half(out, path == "/half"),
@@ -113,6 +114,17 @@ fn endless(out: ResponseOutparam) {
             println!("wrote {}", round * 4096);
         }
     }
+}
+
+/// As much as waits for a client that does not read: the handler is done, whoever reads it.
+fn large(out: ResponseOutparam) {
+    let body = begin(out);
+    let stream = body.write().unwrap();
+    for _ in 0..15 {
+        stream.blocking_write_and_flush(&[b'x'; 4000]).unwrap();
+    }
+    drop(stream);
+    OutgoingBody::finish(body, None).unwrap();
 }
 
 /// One event, and then nothing for an hour.

@@ -1,0 +1,113 @@
+//! What the host holds of an answer until its client has it, on the container's memory.
+//!
+//! ```text
+//! guest ─▶ two pieces of the body wait ─▶ hyper: head, and what it could not write ─▶ the pipe, which counts by itself
+//!           └─ until hyper has the last ─┘   └── until the last has gone out ──┘
+//! ```
+//!
+//! Guarantees:
+//! - an answer counts until all of it has gone out, whether or not its guest has long gone on
+//!   (`what_clients_do_not_read_of_finished_answers_is_on_the_memory`, `what_hyper_could_not_write_counts_until_it_has`);
+//! - one for which there is no room is none, and its client is told to come again
+//!   (`what_clients_do_not_read_of_finished_answers_is_on_the_memory`).
+
+use freewheel_spoke_account::Full;
+use http::HeaderMap;
+
+use super::hyper_buffers::{BUFFER_BYTES_MAX, WRITE_BUFFER_BYTES};
+use crate::memory::Share;
+use crate::world;
+
+/// Pieces of a body that wait for hyper.
+const WAITING_BYTES: usize = 2 * world::BODY_PIECE_BYTES;
+
+/// What hyper may have of a body: what it takes before it writes, the piece with which that is more, and the first one as
+/// long as a part of it is left.
+const BUFFERED_BYTES: usize = BUFFER_BYTES_MAX + 2 * world::BODY_PIECE_BYTES;
+
+/// What an answer holds beside its head while its body comes; with its trailers, which are the last of it.
+pub(super) const BODY_BYTES: usize = world::SENT_BODY_BYTES + BUFFERED_BYTES;
+const _: () = assert!(WAITING_BYTES < world::SENT_BODY_BYTES, "its trailers are the rest");
+
+/// What a field costs on its way beside its bytes and its places: what stands between it and the next.
+const BETWEEN_BYTES: usize = 4;
+
+/// Bytes of a head beside its fields: its first line, and what hyper adds.
+const FIRST_LINES_BYTES: usize = 256;
+
+/// The memory of one answer.
+pub(super) struct AnswerMemory {
+    share: Share,
+    /// Bytes of its head, as text and as what it is made of.
+    head: usize,
+}
+
+impl AnswerMemory {
+    /// Of an answer whose body is to come.
+    pub(super) fn new(head: &HeaderMap, mut share: Share) -> Result<Self, Full> {
+        let head = cost(head);
+        // hyper's text of it has room for twice as much.
+        share.set(2 * head + BODY_BYTES)?;
+        Ok(Self { share, head })
+    }
+
+    /// Whether hyper keeps more of its head than what counts for a connection that rests.
+    pub(super) const fn has_large_head(&self) -> bool {
+        WRITE_BUFFER_BYTES < self.head
+    }
+
+    /// hyper has all of it: nothing of the body waits before it.
+    pub(super) fn body_has_come(mut self) -> Self {
+        let _ = self.share.set(self.share.bytes() - WAITING_BYTES);
+        self
+    }
+}
+
+fn cost(head: &HeaderMap) -> usize {
+    let text = head.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN_BYTES);
+    let places = head.len().max(head.capacity());
+    FIRST_LINES_BYTES + text.sum::<usize>() + places * world::FIELD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_spoke_account::MemoryAccount;
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::memory::ContainerMemory;
+
+    fn head(fields: usize, bytes: usize) -> HeaderMap {
+        let field = |number| {
+            let name = HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap();
+            (name, HeaderValue::from_bytes(&vec![b'y'; bytes]).unwrap())
+        };
+        (0..fields).map(field).collect()
+    }
+
+    #[test]
+    fn what_hyper_could_not_write_counts_until_it_has() {
+        let memory = ContainerMemory::new(Some(1 << 20), &MemoryAccount::node());
+        let answer = AnswerMemory::new(&head(10, 100), memory.share()).unwrap();
+        let used = memory.used();
+        assert!((BODY_BYTES + 1000..BODY_BYTES + (8 << 10)).contains(&used), "{used}");
+        let answer = answer.body_has_come();
+        assert_eq!(memory.used(), used - WAITING_BYTES);
+        drop(answer);
+        assert_eq!(memory.used(), 0);
+        let _others = memory.account().take((1 << 20) - BODY_BYTES).unwrap();
+        assert!(AnswerMemory::new(&head(1, 1), memory.share()).is_err());
+    }
+
+    #[test]
+    fn a_head_is_large_by_its_bytes_or_by_its_fields() {
+        let memory = ContainerMemory::new(None, &MemoryAccount::node());
+        let is_large =
+            |head: HeaderMap| AnswerMemory::new(&head, memory.share()).unwrap().has_large_head();
+        assert!(!is_large(head(0, 0)) && !is_large(head(20, 100)));
+        assert!(is_large(head(1, 8 << 10)) && is_large(head(100, 1)));
+        let mut emptied = head(100, 1);
+        emptied.clear();
+        assert!(is_large(emptied), "its places stay");
+    }
+}
