@@ -259,7 +259,7 @@ fn is_taken(order: &Order, to: &str) -> bool {
 /// place. Who takes the place for it meanwhile writes it anew.
 pub async fn take_back(client: &Client, becomes: &Rename) -> Result<(), ClientError> {
     let path = order_path(&becomes.key);
-    let Some(there) = look(client, &path).await? else { return Ok(()) };
+    let Some(there) = get_if_there(client, &path).await? else { return Ok(()) };
     let place = find(client, &becomes.to).await?;
     if !came_to_nothing(Order::read(&there).as_ref(), place.as_ref(), becomes) {
         return Ok(());

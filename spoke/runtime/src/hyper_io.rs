@@ -91,8 +91,8 @@ mod tests {
         let written = async {
             while !body.is_unique() {
                 // The last of it may be here a moment before hyper knows.
-                let read = client.read(&mut [0; 4096]);
-                let _ = timeout(Duration::from_millis(10), read).await;
+                let mut some = [0; 4096];
+                let _ = timeout(Duration::from_millis(10), client.read(&mut some)).await;
             }
         };
         timeout(Duration::from_secs(60), written).await.unwrap();

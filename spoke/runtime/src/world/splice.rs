@@ -10,9 +10,7 @@ use bytes::Bytes;
 use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_io::bindings::wasi::io::streams::{self as wit, Host as _};
-use wasmtime_wasi_io::streams::{
-    DynInputStream, DynOutputStream, InputStream as _, OutputStream as _, StreamResult,
-};
+use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream, StreamResult};
 
 use super::handles::HasHandles;
 
