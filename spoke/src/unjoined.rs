@@ -66,8 +66,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(answer: Option<JoinAnswer>, was_in: bool, cause: &str, step: &str) {
-        let (why, next) = asked("hub:6444", answer.as_ref(), was_in);
+    fn check(answer: Option<&JoinAnswer>, was_in: bool, cause: &str, step: &str) {
+        let (why, next) = asked("hub:6444", answer, was_in);
         assert!(why.contains("hub:6444") && why.contains(cause), "{why}");
         assert!(next.contains(step), "{next}");
         let waits = matches!(answer, Some(JoinAnswer::Pending(_)));
@@ -80,11 +80,11 @@ mod tests {
             Some(JoinAnswer::Refused(RefusedV1 { cause, message: message.to_owned() }))
         };
         let waits = Some(JoinAnswer::Pending("waiting to be accepted".to_owned()));
-        check(waits, false, "waiting to be accepted", "hub accept");
+        check(waits.as_ref(), false, "waiting to be accepted", "hub accept");
         let spent = refused(JoinRefusal::Token, "the token is used by another device");
-        check(spent, false, "used by another device", "hub token create");
+        check(spent.as_ref(), false, "used by another device", "hub token create");
         let taken = refused(JoinRefusal::NameTaken, "another device is pi-7");
-        check(taken, true, "another device is pi-7", "--name");
+        check(taken.as_ref(), true, "another device is pi-7", "--name");
         check(None, false, "no answer yet", "udp below");
         check(None, true, "is gone", "hub token create");
         let (why, next) = never_asked();
