@@ -10,7 +10,7 @@
 //! - what waits in a channel is bounded, and who reads slowly stops its own connection
 //!   (`who_reads_slowly_stops_its_own_connection`);
 //! - a client that has gone is noticed also behind bytes for which a channel has no room
-//!   (`a_client_that_hears_nothing_is_pinged`);
+//!   (`who_has_gone_behind_what_nobody_reads_is_noticed`, `a_client_that_hears_nothing_is_pinged`);
 //! - a message for no channel is skipped, and one that cannot be read ends the session
 //!   (`messages_find_their_channels`).
 
@@ -218,6 +218,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
@@ -270,6 +271,25 @@ mod tests {
             () = served => panic!("it goes on"),
             () = hear => {}
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_gone_behind_what_nobody_reads_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let deaf = async |_channels: Vec<DuplexStream>| std::future::pending::<()>().await;
+        let served = tokio::spawn(serve(websocket::over(far).await, Coding::Binary, 1, deaf));
+        let fill = async {
+            loop {
+                client.send(Message::binary(vec![0; PIECE_BYTES])).await.unwrap();
+            }
+        };
+        let filled: Result<(), _> = timeout(PING_AFTER / 2, fill).await;
+        assert!(filled.is_err(), "there is room for no more");
+        drop(client);
+        timeout(PING_AFTER * 3, served).await.expect("it is noticed").unwrap();
     }
 
     #[test]
