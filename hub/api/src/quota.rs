@@ -102,8 +102,11 @@ fn counters() -> Resource {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_schema::gvk::Gvk;
+    use freewheel_hub_schema::kind::Strategy;
+
     use super::*;
-    use crate::kinds::{all, find, registry};
+    use crate::kinds::{find, registries, registry};
 
     fn kind(plural: &str) -> Option<&'static Kind> {
         find("", "v1", plural).map(|kind| &**kind)
@@ -160,8 +163,21 @@ mod tests {
         assert_eq!(used["services.loadbalancers"].to_string(), "1");
     }
 
+    struct Custom;
+
+    impl Strategy for Custom {}
+
     #[test]
     fn no_two_kinds_answer_to_a_name() {
+        let root = ClusterName::root();
+        let kinds = registries();
+        for (kind, plural) in
+            [("Pod", "pods"), ("Secret", "secrets"), ("Cpu", "cpu"), ("Deployment", "deployments")]
+        {
+            let custom = Kind::new(Gvk::new("example.com", "v1", kind), plural, Custom);
+            kinds.add(&root, custom).unwrap();
+        }
+        let kinds = kinds.of(&root);
         for (name, resource) in [
             ("configmaps", "configmaps"),
             ("cpu", "pods"),
@@ -182,12 +198,12 @@ mod tests {
             ("services.loadbalancers", "services"),
             ("services.nodeports", "services"),
         ] {
-            let named = all().iter().filter(|kind| is_name_of(kind, name));
+            let named = kinds.all().filter(|kind| is_name_of(kind, name));
             let named: Vec<_> = named.map(|kind| kind.storage().as_str()).collect();
             assert_eq!(named, [resource], "{name}");
         }
         for name in ["deployments", "events", "storage", "services.clusterips"] {
-            assert!(!all().iter().any(|kind| is_name_of(kind, name)), "{name}");
+            assert!(!kinds.all().any(|kind| is_name_of(kind, name)), "{name}");
         }
     }
 

@@ -6,8 +6,8 @@
 //!
 //! Guarantees:
 //! - silence alone evicts nobody: of the taints that the hub itself puts on a Node it does not hear of, a pod
-//!   goes only if it says after how long (`silence_evicts_whoever_asks_for_it`,
-//!   `silence_moves_only_who_asks_for_it`);
+//!   goes only if it says after how long, be that as long as what admission adds to others
+//!   (`silence_evicts_whoever_asks_for_it`, `silence_moves_only_who_asks_for_it`);
 //! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`), but for
 //!   taints that somebody put there (`a_taint_of_somebody_s_own_counts_while_all_are_silent`);
 //! - who has ended goes as well, as upstream (`a_taint_that_executes_ends_whom_it_concerns`);
@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{Condition, POD_DISRUPTION_TARGET};
 use freewheel_hub_api::kinds::node::{NOT_READY, UNREACHABLE};
-use freewheel_hub_api::kinds::pod::TOLERATED_SECONDS;
+use freewheel_hub_api::kinds::pod::{OWN_TOLERATIONS, TOLERATED_SECONDS};
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_placement::taint::{Effect, Taint, Toleration};
 use freewheel_hub_schema::kind::Kind;
@@ -76,6 +76,30 @@ struct EvictionTime {
     of_silence: bool,
 }
 
+/// What a pod tolerates, and for which taints it says itself what admission adds to others.
+#[derive(Clone, Copy)]
+struct Tolerations<'a> {
+    all: &'a [v1::Toleration],
+    own: &'a str,
+}
+
+impl<'a> Tolerations<'a> {
+    fn of(pod: &'a v1::Pod) -> Self {
+        let all = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
+        let own = pod.metadata.annotations.as_ref().and_then(|all| all.get(OWN_TOLERATIONS));
+        Self { all: all.unwrap_or_default(), own: own.map(String::as_str).unwrap_or_default() }
+    }
+
+    /// Whether one of them is what admission has added for this taint.
+    fn is_added(self, one: &v1::Toleration, taint: &Taint) -> bool {
+        one.toleration_seconds == Some(TOLERATED_SECONDS)
+            && one.key.as_deref() == Some(&*taint.key)
+            && one.operator.as_deref() == Some("Exists")
+            && one.effect.as_deref() == Some("NoExecute")
+            && !self.own.split(',').any(|own| own == taint.key)
+    }
+}
+
 impl TaintEviction {
     /// Deletes through this client.
     pub fn new(client: Client, indexes: Indexes) -> Result<Self, Error> {
@@ -116,7 +140,7 @@ impl TaintEviction {
     /// How long a pod has until it goes; nothing, when it stays.
     fn left(
         &self,
-        tolerations: &[v1::Toleration],
+        tolerations: Tolerations<'_>,
         held: Vec<HeldTaint>,
         cluster: &ClusterName,
     ) -> Option<Duration> {
@@ -188,33 +212,27 @@ fn taints_of(node: &Stored, before: &[HeldTaint], now: Timestamp) -> Vec<HeldTai
 }
 
 /// When a pod with these tolerations has to go from a Node with these taints: pure.
-fn decide(tolerations: &[v1::Toleration], held: &[HeldTaint]) -> Option<EvictionTime> {
+fn decide(tolerations: Tolerations<'_>, held: &[HeldTaint]) -> Option<EvictionTime> {
     held.iter().filter_map(|held| end(tolerations, held)).min_by_key(|end| end.at)
 }
 
-fn end(tolerations: &[v1::Toleration], held: &HeldTaint) -> Option<EvictionTime> {
+fn end(tolerations: Tolerations<'_>, held: &HeldTaint) -> Option<EvictionTime> {
     let of_silence = held.is_of_silence();
     let tolerates = |raw: &&v1::Toleration| {
         Toleration::read(raw).is_some_and(|toleration| toleration.tolerates(&held.taint))
     };
-    match tolerations.iter().find(tolerates) {
+    match tolerations.all.iter().find(tolerates) {
         // Who says nothing about silence asks for nothing.
         None if of_silence => None,
         None => Some(EvictionTime { at: held.since, of_silence }),
         // What admission adds to every pod is nobody's wish.
-        Some(toleration) if of_silence && is_added(toleration) => None,
+        Some(one) if of_silence && tolerations.is_added(one, &held.taint) => None,
         Some(toleration) => {
             let seconds = toleration.toleration_seconds?.max(0);
             let at = held.since.checked_add(SignedDuration::from_secs(seconds)).ok()?;
             Some(EvictionTime { at, of_silence })
         }
     }
-}
-
-fn is_added(toleration: &v1::Toleration) -> bool {
-    toleration.toleration_seconds == Some(TOLERATED_SECONDS)
-        && toleration.operator.as_deref() == Some("Exists")
-        && toleration.effect.as_deref() == Some("NoExecute")
 }
 
 #[async_trait]
@@ -252,9 +270,7 @@ impl Controller for TaintEviction {
             return Ok(None);
         }
         let held = self.held(&key_of(&self.nodes, &key.cluster, "", pod.node()));
-        let spec = pod.pod.spec.as_ref();
-        let tolerations = spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-        match self.left(tolerations, held, &key.cluster) {
+        match self.left(Tolerations::of(&pod.pod), held, &key.cluster) {
             Some(Duration::ZERO) => self.evict(&pod).await.map(|()| None),
             left => Ok(left),
         }
@@ -275,9 +291,14 @@ mod tests {
 
     #[track_caller]
     fn goes(tolerations: &Value, taints: &[HeldTaint], at: Option<i64>) {
-        let tolerations: Vec<v1::Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
-        let end = decide(&tolerations, taints);
-        assert_eq!(end.map(|end| end.at.as_second()), at, "{tolerations:?}");
+        of_own_goes("", tolerations, taints, at);
+    }
+
+    #[track_caller]
+    fn of_own_goes(own: &str, tolerations: &Value, taints: &[HeldTaint], at: Option<i64>) {
+        let all: Vec<v1::Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
+        let end = decide(Tolerations { all: &all, own }, taints);
+        assert_eq!(end.map(|end| end.at.as_second()), at, "{all:?}");
     }
 
     #[test]
@@ -324,6 +345,12 @@ mod tests {
         let with = |seconds: Value| json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
         goes(&json!([]), &silent, None);
         goes(&with(json!(300)), &silent, None);
+        of_own_goes(NOT_READY, &with(json!(300)), &silent, None);
+        let both = format!("{NOT_READY},{UNREACHABLE}");
+        of_own_goes(&both, &with(json!(300)), &silent, Some(400));
+        let of_all =
+            json!([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
+        goes(&of_all, &silent, Some(400));
         goes(&with(Value::Null), &silent, None);
         goes(&with(json!(60)), &silent, Some(160));
         goes(&with(json!(301)), &silent, Some(401));

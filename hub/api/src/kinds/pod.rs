@@ -39,8 +39,12 @@ use crate::pins::RESOLVED;
 pub use pod_spec::qos_class;
 
 /// How long every pod tolerates that its Node is not heard of, unless it says something else. That it is said
-/// at all is for other people's tools: the hub evicts nobody by it.
+/// at all is for other people's tools: the hub evicts nobody by it who has not said the same.
 pub const TOLERATED_SECONDS: i64 = 300;
+
+/// Annotation of pods that were made with the very tolerations that others get: for which taints, with commas between.
+/// The hub's own: nobody else puts it there or takes it off.
+pub const OWN_TOLERATIONS: &str = "freewheel.dev/own-tolerations";
 
 const COLUMNS: &[Column] = &[
     NAME,

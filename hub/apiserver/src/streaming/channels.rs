@@ -17,8 +17,8 @@
 //! - what waits in a channel is bounded, and who reads slowly stops its own connection
 //!   (`who_reads_slowly_stops_its_own_connection`);
 //! - a client that has gone is noticed also behind bytes for which a channel has no room
-//!   (`a_client_that_hears_nothing_is_pinged`), and one whose input waits hears that it is heard, whatever else it hears
-//!   (`a_client_whose_input_waits_is_told_that_it_is_heard`);
+//!   (`who_has_gone_behind_what_nobody_reads_is_noticed`, `a_client_that_hears_nothing_is_pinged`), and one whose input waits
+//!   hears that it is heard, whatever else it hears (`a_client_whose_input_waits_is_told_that_it_is_heard`);
 //! - a message for no channel is skipped, and one that cannot be read ends the session
 //!   (`messages_find_their_channels`).
 
@@ -248,6 +248,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::{sleep, timeout};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -330,6 +331,25 @@ mod tests {
             () = say => panic!("it is heard"),
             () = hear => {}
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_gone_behind_what_nobody_reads_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let deaf = async |_channels: Vec<DuplexStream>| std::future::pending::<()>().await;
+        let served = tokio::spawn(serve(websocket::over(far).await, Coding::Binary, 1, deaf));
+        let fill = async {
+            loop {
+                client.send(Message::binary(vec![0; PIECE_BYTES])).await.unwrap();
+            }
+        };
+        let filled: Result<(), _> = timeout(PING_AFTER / 2, fill).await;
+        assert!(filled.is_err(), "there is room for no more");
+        drop(client);
+        timeout(PING_AFTER * 3, served).await.expect("it is noticed").unwrap();
     }
 
     #[test]

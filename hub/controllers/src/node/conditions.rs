@@ -74,7 +74,8 @@ pub fn ready(presence: Presence) -> Condition<'static> {
             (ConditionStatus::Unknown, "NodeStatusNeverUpdated", text)
         }
         Presence::Silent => {
-            let text = "The spoke is silent; pods without a tolerationSeconds of their own are left running.";
+            let text = "The spoke is silent; pods without a tolerationSeconds of their own are left running, and all are while \
+                        most of the cluster is silent.";
             (ConditionStatus::Unknown, "NodeStatusUnknown", text)
         }
     };

@@ -1,7 +1,8 @@
 //! Whether what was applied of an add-on is well, as upstream's prober of workloads says it.
 //!
 //! Guarantees:
-//! - nothing is well before its work is there and has told of it (`workloads_say_whether_an_add_on_is_well`).
+//! - nothing is well before its work is there, and has told of one of its workloads where it has some: as upstream, of
+//!   others it is not waited for (`workloads_say_whether_an_add_on_is_well`).
 
 use serde_json::Value;
 
@@ -113,6 +114,11 @@ mod tests {
         assert_eq!(of(one, Some(work("True", Some(0)))), ("False", "ProbeUnavailable"));
         assert_eq!(of(one, Some(work("True", Some(1)))), ("True", "ProbeAvailable"));
         assert_eq!(of(&[], Some(work("True", None))), ("True", "ProbeAvailable"));
+        let mut untold = manifest.clone();
+        untold["metadata"]["name"] = json!("b");
+        let both = [manifest.clone(), untold.clone()];
+        assert_eq!(of(&both, Some(work("True", Some(1)))), ("True", "ProbeAvailable"));
+        assert_eq!(of(&[untold], Some(work("True", Some(1)))), ("Unknown", "NoProbeResult"));
         let mut resting = manifest.clone();
         resting["spec"]["replicas"] = json!(0);
         assert_eq!(of(&[resting], Some(work("True", None))), ("True", "ProbeAvailable"));
