@@ -5,6 +5,8 @@
 //!       + eighth for the agent
 //! ```
 //!
+//! Of clients there are as many as the kernel has memory for, if that is fewer (`connections_from_outside`).
+//!
 //! Guarantees:
 //! - the spoke uses what its system allows it (`a_low_soft_limit_is_raised_to_the_hard_one`);
 //! - no guest takes a descriptor of the agent's, no client, and no node port (`pods_are_as_many_as_have_descriptors`,

@@ -31,7 +31,7 @@ use freewheel_spoke_agent::files::DiskFiles;
 use freewheel_spoke_agent::ports::{Input, NodePortNews, Ports};
 use freewheel_spoke_agent::uplink::{Handle, SpokeInfo};
 use freewheel_spoke_modules::{Setup, Store};
-use freewheel_spoke_net::Fabric;
+use freewheel_spoke_net::{Fabric, connections_from_outside};
 use freewheel_spoke_runtime::{FILE_TURNS, Runtime, RuntimeOptions, Runtimes, choose_profile};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -162,7 +162,7 @@ async fn live(
 
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(INPUT_QUEUE_LENGTH);
-    let fabric = pod_network(&control, probe.device.files, deliver(inputs.clone()));
+    let fabric = pod_network(&control, &probe.device, deliver(inputs.clone()));
     let logs = device::for_logs(node.storage);
     let runtime =
         guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
@@ -280,12 +280,13 @@ fn guests(
 
 fn pod_network(
     control: &tokio::runtime::Handle,
-    files: u64,
+    device: &Device,
     deliver: Arc<dyn Fn(Input) + Send + Sync>,
 ) -> Arc<Fabric> {
     let fabric = Fabric::new(control.clone());
-    fabric.visits().set_limit(open_files::for_clients(files));
-    fabric.listening().set_limit(open_files::for_node_ports(files));
+    let clients = open_files::for_clients(device.files);
+    fabric.visits().set_limit(clients.min(connections_from_outside(device.memory)));
+    fabric.listening().set_limit(open_files::for_node_ports(device.files));
     fabric.on_port_problem(move |problem| {
         let (owner, error) = (problem.owner.clone(), problem.error.clone());
         if error.is_none() {

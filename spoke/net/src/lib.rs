@@ -16,6 +16,7 @@
 //! unread    what waits for a pod in the link
 //! bridge    a pod's connection to a stream outside            watched_stream  who is told what a stream carries
 //! send_queue  what the kernel holds of what was written to a stream     made_room  full pods for which somebody was sent away
+//! kernel_buffers  how much it may hold
 //! gates     what is counted, where connections and datagrams go through
 //! ```
 //!
@@ -34,6 +35,7 @@ mod endpoint_health;
 mod error;
 mod fabric;
 mod gates;
+mod kernel_buffers;
 mod link_places;
 mod listener;
 mod made_room;
@@ -68,6 +70,7 @@ pub use bridge::Stream;
 pub use conn::{Conn, ConnIo, Connecting};
 pub use error::{Bottleneck, NetError};
 pub use fabric::Fabric;
+pub use kernel_buffers::connections_from_outside;
 pub use listener::{Closed, Listener, MAX_BACKLOG};
 pub use node_port::PortProblem;
 pub use node_port_listener::NodePort;

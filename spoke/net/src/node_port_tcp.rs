@@ -50,6 +50,7 @@ use crate::bridge::{self, Ended};
 use crate::conn::Conn;
 use crate::error::NetError;
 use crate::gates::{Gate, Loss};
+use crate::kernel_buffers;
 use crate::link_places::SILENT_AFTER;
 use crate::made_room::MadeRoom;
 use crate::node_port_listener::{BIND_RETRY_FIRST_AND_MAX, NodePortListener};
@@ -208,6 +209,7 @@ impl InboundConnections {
 pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await?;
     SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
+    kernel_buffers::bound(&listener)?;
     Ok(listener)
 }
 

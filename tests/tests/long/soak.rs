@@ -2,7 +2,7 @@
 //! `FREEWHEEL_SOAK_MINUTES` says (seven when it says nothing).
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -22,13 +22,15 @@ const WARM: Duration = Duration::from_secs(5 * 60);
 
 const WEB: u16 = 30_701;
 const ENDLESS: u16 = 30_702;
+const GREETS: u16 = 30_703;
 
 /// How a guest misbehaves, and what its log or its state tells when it has.
-const ZOO: [(&str, &str); 14] = [
+const ZOO: [(&str, &str); 16] = [
     ("fields", "fields"),
     ("files", "files: holding"),
     ("handles", "handles"),
     ("pipes", "pipes"),
+    ("drained", "drained: holding"),
     ("udp", "udp: sending"),
     ("away", "away: sending"),
     ("eat", "OOMKilled"),
@@ -39,7 +41,11 @@ const ZOO: [(&str, &str); 14] = [
     ("endless", "endless: listening"),
     ("hang", "hang: holding"),
     (PROBED, "probed: holding"),
+    (GREETING, "GET /"),
 ];
+
+/// An innocent handler of a large environment, a part of which is its answer: its clients read nothing of that.
+const GREETING: &str = "greeting";
 
 /// Who is asked by a command every second, and is ready all the time.
 const PROBED: &str = "probed";
@@ -75,7 +81,23 @@ fn probe(way: &str) -> String {
     )
 }
 
+/// With 1 MiB that nobody asks for, and 640 KiB that everybody gets.
+fn greeting() -> String {
+    let (part, ten) = ("x".repeat(64 << 10), "$(PART)".repeat(10));
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {GREETING}, labels: {{zoo: {GREETING}}}}}, spec: {{\
+         nodeName: pi-1, \
+         containers: [{{name: c, image: 'hello-http:v1', ports: [{{containerPort: 8080}}], \
+         resources: {{limits: {{memory: 24Mi}}}}, \
+         env: [{{name: PART, value: {part}}}, {{name: GREETING, value: {ten}}}, \
+         {{name: BALLAST, value: {ten}$(PART)$(PART)$(PART)$(PART)$(PART)$(PART)}}]}}]}}}}"
+    )
+}
+
 fn zoo(way: &str) -> String {
+    if way == GREETING {
+        return greeting();
+    }
     let probe = probe(way);
     format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: {way}, labels: {{zoo: {way}}}}}, spec: {{\
@@ -131,6 +153,20 @@ fn read_nothing(address: SocketAddr, stop: &AtomicBool) {
     }
 }
 
+/// Clients that ask and read nothing of the answer, for as long as it may.
+fn ask_and_read_nothing(address: SocketAddr, stop: &AtomicBool) {
+    let ask = |_| {
+        let mut client = TcpStream::connect(address).ok()?;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: greeting\r\n\r\n").ok()?;
+        Some(client)
+    };
+    while !stop.load(Relaxed) {
+        let clients: Vec<_> = (0..60).filter_map(ask).collect();
+        std::thread::sleep(Duration::from_secs(3));
+        drop(clients);
+    }
+}
+
 /// The middle of what was held over a while.
 fn middle(samples: &[(Duration, u64)], from: Duration, to: Duration) -> u64 {
     let mut held: Vec<u64> =
@@ -164,14 +200,16 @@ fn a_zoo_takes_nothing_from_its_neighbours_and_memory_does_not_grow() {
         kubectl.apply(&zoo(way));
     }
     kubectl.apply(&service("endless", ENDLESS));
+    kubectl.apply(&service(GREETING, GREETS));
     let agent = fleet.spoke_id("pi-1");
-    let (web, endless) = (fleet.node_port("pi-1", WEB), fleet.node_port("pi-1", ENDLESS));
+    let [web, endless, greets] = [WEB, ENDLESS, GREETS].map(|port| fleet.node_port("pi-1", port));
 
     let stop = AtomicBool::new(false);
     let mut samples = Vec::new();
     let answers = std::thread::scope(|scope| {
         let neighbours: Vec<_> = (0..2).map(|_| scope.spawn(|| ask(web, &stop))).collect();
         scope.spawn(|| read_nothing(endless, &stop));
+        scope.spawn(|| ask_and_read_nothing(greets, &stop));
         let misbehaved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for (way, sign) in ZOO {
                 eventually(&format!("{way} misbehaves"), PATIENCE, || {

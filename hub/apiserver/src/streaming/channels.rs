@@ -346,10 +346,10 @@ mod tests {
                 client.send(Message::binary(vec![0; PIECE_BYTES])).await.unwrap();
             }
         };
-        let filled: Result<(), _> = timeout(PING_AFTER / 2, fill).await;
+        let filled: Result<(), _> = timeout(PING_EVERY / 2, fill).await;
         assert!(filled.is_err(), "there is room for no more");
         drop(client);
-        timeout(PING_AFTER * 3, served).await.expect("it is noticed").unwrap();
+        timeout(PING_EVERY * 3, served).await.expect("it is noticed").unwrap();
     }
 
     #[test]

@@ -6,9 +6,10 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::outside::node_port;
 use super::*;
+use crate::kernel_buffers::SENT_BYTES_MAX;
 
 /// More than a client's kernel takes, and less than the node's.
-const ANSWER_BYTES: usize = 192 << 10;
+const ANSWER_BYTES: usize = 48 << 10;
 
 /// A client that has little room, and its connection at the pod.
 async fn slow_client() -> (Arc<Fabric>, TcpStream, Conn) {
@@ -65,6 +66,28 @@ async fn a_client_that_still_talks_has_the_whole_answer() {
     while client.try_write(&[7; 64 << 10]).is_ok() {}
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(rest(&mut client).await, (ANSWER_BYTES, None));
+}
+
+#[tokio::test]
+async fn the_kernel_holds_little_for_a_client_that_takes_nothing() {
+    let (fabric, _client, conn) = slow_client().await;
+    let pod = fabric.pod("root-web").unwrap();
+    // As much as is taken within half a second after the last of it was.
+    let mut said = 0;
+    loop {
+        let writable = std::future::poll_fn(|cx| conn.tx.poll_writable(cx));
+        if tokio::time::timeout(Duration::from_millis(500), writable).await.is_err() {
+            break;
+        }
+        while let Ok(1..) = conn.tx.room() {
+            conn.tx.push(Bytes::from(vec![7; 16 << 10])).unwrap();
+            said += 16 << 10;
+        }
+        assert!(said < 64 << 20, "somebody takes all of it");
+    }
+    let kernels = said - pod.account().used().min(said);
+    // The client's has a little of it.
+    assert!(kernels < SENT_BYTES_MAX + (32 << 10), "{kernels} bytes wait in the kernel");
 }
 
 #[tokio::test]

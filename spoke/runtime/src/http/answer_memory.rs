@@ -21,13 +21,11 @@ use crate::world;
 /// Pieces of a body that wait for hyper.
 const WAITING_BYTES: usize = 2 * world::BODY_PIECE_BYTES;
 
-/// What hyper may have of a body: what it takes before it writes, the piece with which that is more, and the first one as
-/// long as a part of it is left.
-const BUFFERED_BYTES: usize = BUFFER_BYTES_MAX + 2 * world::BODY_PIECE_BYTES;
-
 /// What an answer holds beside its head while its body comes; with its trailers, which are the last of it.
-pub(super) const BODY_BYTES: usize = world::SENT_BODY_BYTES + BUFFERED_BYTES;
+pub(super) const BODY_BYTES: usize = world::SENT_BODY_BYTES + world::WRITTEN_BODY_BYTES;
 const _: () = assert!(WAITING_BYTES < world::SENT_BODY_BYTES, "its trailers are the rest");
+const _: () =
+    assert!(BUFFER_BYTES_MAX <= world::BODY_PIECE_BYTES, "hyper takes no more before it writes");
 
 /// What a field costs on its way beside its bytes and its places: what stands between it and the next.
 const BETWEEN_BYTES: usize = 4;

@@ -35,14 +35,19 @@ const HANDLE_BYTES: usize = 256;
 /// Bytes of a body's trailers, with what they cost.
 pub(crate) const TRAILERS_BYTES_MAX: usize = 16 << 10;
 
-/// A body that is sent: one piece waits, one is on its way, and then its trailers.
+/// A body that is sent: two pieces wait for who writes it, and then its trailers.
 pub(crate) const SENT_BODY_BYTES: usize = 2 * BODY_PIECE_BYTES + TRAILERS_BYTES_MAX;
+
+/// What whoever writes a body has of it: what is taken before anything is written, one piece more, and the first as long
+/// as a part of it is left.
+pub(crate) const WRITTEN_BODY_BYTES: usize = 3 * BODY_PIECE_BYTES;
 
 /// What is received: one piece as it came.
 pub(crate) const RECEIVED_BODY_BYTES: usize = 64 << 10;
 
-/// A request that is under way, to the end of its answer: what its connection reads and writes at a time.
-pub(crate) const REQUEST_BYTES: usize = 128 << 10;
+/// A request that is under way, to the end of its answer: what its connection reads into, one piece that was read, and the
+/// one of which the guest has a part.
+pub(crate) const REQUEST_BYTES: usize = 3 * RECEIVED_BODY_BYTES;
 
 /// What is counted for the handles of one store.
 pub(crate) struct HandleCount {

@@ -33,7 +33,7 @@ mod store_data;
 pub(crate) use fields::{FIELD_BYTES, HasFields};
 pub(crate) use files::{LISTED_BYTES_PER_NAME_BYTE, tell};
 pub(crate) use given::{CALL_BYTES_MAX, PATH_BYTES_MAX, RANDOM_BYTES_PER_CALL_MAX, give, size};
-pub(crate) use handles::{BODY_PIECE_BYTES, HandleCount, SENT_BODY_BYTES};
+pub(crate) use handles::{BODY_PIECE_BYTES, HandleCount, SENT_BODY_BYTES, WRITTEN_BODY_BYTES};
 pub(crate) use linker::linker;
 pub(crate) use mounts::{Mounts, OfPod};
 pub(crate) use store_data::{StoreData, StoreParts};

@@ -26,7 +26,7 @@ use wasmtime_wasi_http::p2::types::{
 };
 
 use super::fields::{HTTP, HasFields, Size};
-use super::handles::{self, HasHandles};
+use super::handles::{self, HasHandles, SENT_BODY_BYTES, WRITTEN_BODY_BYTES};
 
 /// The interface of which the call that sends is ours, in the version that upstream defines it.
 const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
@@ -59,8 +59,8 @@ pub(super) fn add_to_linker<T: HasRequests>(linker: &mut Linker<T>) -> Result<()
     handler.func_wrap("handle", |mut store: Store<'_, T>, (request, options): (Sent, Option<_>)| {
         let state = store.data_mut();
         let body = state.fields().0.get(&request)?.body.is_some();
-        let size =
-            state.fields_taken(request.rep()).and(if body { handles::SENT_BODY_BYTES } else { 0 });
+        let on_its_way = if body { SENT_BODY_BYTES + WRITTEN_BODY_BYTES } else { 0 };
+        let size = state.fields_taken(request.rep()).and(on_its_way);
         let answer = match state.http().handle(request, options) {
             Ok(answer) => answer,
             Err(error) => return Ok((Err(state.http().convert_error_code(error)?),)),
@@ -156,7 +156,7 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             let state = store.data_mut();
             let body = wit::HostOutgoingRequest::body(&mut state.http(), of)?;
             if body.is_ok() {
-                state.holds(handles::SENT_BODY_BYTES)?;
+                state.holds(SENT_BODY_BYTES)?;
             }
             Ok((body,))
         },
@@ -167,7 +167,7 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             let state = store.data_mut();
             let body = wit::HostOutgoingResponse::body(&mut state.http(), of)?;
             if body.is_ok() {
-                state.holds(handles::SENT_BODY_BYTES)?;
+                state.holds(SENT_BODY_BYTES)?;
             }
             Ok((body,))
         },
@@ -179,7 +179,7 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             if let Ok(answer) = &answer {
                 if state.fields().0.get(answer)?.body.is_some() {
                     // From here on it counts for its client.
-                    state.lets_go(handles::SENT_BODY_BYTES);
+                    state.lets_go(SENT_BODY_BYTES);
                 }
                 let places = state.fields_of(answer.rep()).places();
                 let answer = state.fields().0.get_mut(answer)?;

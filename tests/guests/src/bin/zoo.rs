@@ -20,6 +20,7 @@ fn main() {
         "files" => files(),
         "handles" => handles(),
         "pipes" => pipes(),
+        "drained" => drained(),
         "udp" => udp(),
         "away" => away(),
         "eat" => eat(),
@@ -94,6 +95,44 @@ fn pipes() {
         held.push((near, far));
     }
     hold("pipes", held);
+}
+
+/// Sockets that were full and were read: of single bytes, of one large piece but for its last byte, and of datagrams.
+fn drained() {
+    let listener = TcpListener::bind("127.0.0.1:7000").expect("a port");
+    let (mut held, mut ports) = (Vec::new(), Vec::new());
+    while held.len() < 500 {
+        let Ok(mut near) = TcpStream::connect("127.0.0.1:7000") else { break };
+        let Ok((mut far, _)) = listener.accept() else { break };
+        if near.set_nonblocking(true).and_then(|()| far.set_nonblocking(true)).is_err() {
+            break;
+        }
+        let mut buffer = [0; 65_536];
+        for _ in 0..1000 {
+            let _ = near.write(&[9]);
+        }
+        while far.read(&mut buffer).is_ok_and(|read| 0 < read) {}
+        let mut left = near.write(&[9; 65_536]).unwrap_or_default().saturating_sub(1);
+        while 0 < left {
+            match far.read(&mut buffer[..left]) {
+                Ok(read @ 1..) => left -= read,
+                _ => break,
+            }
+        }
+        held.push((near, far));
+    }
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    while ports.len() < 100 {
+        let Ok(port) = UdpSocket::bind("127.0.0.1:0") else { break };
+        let (Ok(address), Ok(())) = (port.local_addr(), port.set_nonblocking(true)) else { break };
+        for _ in 0..1000 {
+            let _ = sender.send_to(&[1], address);
+        }
+        while port.recv(&mut [0; 16]).is_ok() {}
+        ports.push(port);
+    }
+    println!("drained: {} ports", ports.len());
+    hold("drained", held);
 }
 
 /// Datagrams to sockets that nobody reads.
