@@ -69,9 +69,8 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
     let time = identity::clock(&options.data);
-    let announced = identity::hub_time(&options.data);
     let mut findings = vec![
-        ("clock", clock(unix_now(), announced)),
+        ("clock", clock(unix_now(), identity::hub_time(&options.data))),
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
         ("files", open_files(open_files::hard())),

@@ -348,7 +348,9 @@ async fn a_generation_is_observed_though_nothing_is_reported_of_it() {
     holder.took(&mut session, &plan).await;
     eventually("a change that is taken is seen", || status()["observedGeneration"] == 2).await;
     // The spoke is not told of that: its plan stays as it is.
-    ask("tolerations", json!([{"operator": "Exists"}])).await;
+    let mut more = hub.get(PODS, "default", "web").await["spec"]["tolerations"].take();
+    more.as_array_mut().unwrap().push(json!({"operator": "Exists"}));
+    ask("tolerations", more).await;
     eventually("a change of no plan is seen", || status()["observedGeneration"] == 3).await;
     let conditions = status()["conditions"].take();
     let ready = conditions.as_array().unwrap().iter().find(|it| it["type"] == "Ready");
