@@ -332,10 +332,13 @@ async fn a_handler_that_rests_has_what_is_kept_for_it() {
         let all = node.runtime.figures();
         all.iter().find(|one| one.name == pod).unwrap().containers[0].memory
     };
-    let alone = memory("web");
-    assert_eq!(alone, node.runtime.described() as u64, "no instance is there, its module is");
-    assert!(0 < alone);
+    // No instance is there; its module is, and the few words that each was given.
+    let (module, given) = (node.runtime.described() as u64, 1..200);
+    assert!(0 < module);
+    assert!(given.contains(&(memory("web") - module)), "{} {module}", memory("web"));
     // Two share one module, and have it once together.
     up(&node, web(&node, "other")).await;
-    assert_eq!((memory("web"), memory("other")), (alone / 2, alone / 2));
+    for pod in ["web", "other"] {
+        assert!(given.contains(&(memory(pod) - module / 2)), "{pod}: {} {module}", memory(pod));
+    }
 }
