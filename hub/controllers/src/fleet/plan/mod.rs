@@ -24,10 +24,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_api::rollout_annotations::RolloutControl;
+use freewheel_hub_fleet::rollout::Stage;
 use freewheel_hub_objects::{Actor, Claims, Objects, Person, Plugin, Refusal, Review};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
@@ -139,11 +141,12 @@ impl RolloutPlans {
                     self.of_modules(&view, template, plan).await;
                     let closed = self.sets.closed(object, &view).clusters;
                     if !closed.is_empty() {
-                        let closed: Vec<String> = closed.into_iter().collect();
+                        let wait: Vec<String> = closed.iter().cloned().collect();
                         let text = format!("placement {placement}, wait for a maintenance window");
-                        plan.of(&text, &closed);
+                        plan.of(&text, &wait);
                     }
-                    plan.of_rollout(&view, &reference["rolloutStrategy"], &self.clock);
+                    let (strategy, now) = (&reference["rolloutStrategy"], self.clock.now());
+                    plan.of_rollout(&view, (strategy, &closed), now);
                 }
                 Choice::Unsettled => {
                     plan.lines.say(&format!("placement {placement} is deciding: ask again"));
@@ -217,17 +220,24 @@ impl Plan {
         }
     }
 
-    fn of_rollout(&mut self, view: &PlacementView<'_>, strategy: &Value, clock: &Clock) {
+    fn of_rollout(
+        &mut self,
+        view: &PlacementView<'_>,
+        (strategy, closed): (&Value, &BTreeSet<String>),
+        now: Timestamp,
+    ) {
         let placement = view.placement;
         let gone: Vec<String> = view.gone.iter().map(|work| work.cluster().to_owned()).collect();
         if !gone.is_empty() {
             self.of(&format!("placement {placement} chooses no more, their works go"), &gone);
         }
-        if !view.as_wanted.is_empty() {
-            let has = view.as_wanted.iter().map(|work| work.cluster().to_owned());
-            self.of(&format!("placement {placement}, have it already"), &has.collect::<Vec<_>>());
+        // What is given and not applied yet is in a wave, as the rollout counts it.
+        let has = view.progress.iter().filter(|(_, it)| it.stage != Stage::ToApply);
+        let has: Vec<String> = has.map(|(cluster, _)| cluster.clone()).collect();
+        if !has.is_empty() {
+            self.of(&format!("placement {placement}, have it already"), &has);
         }
-        let waves = match view.waves(strategy, clock.now()) {
+        let waves = match view.waves(strategy, closed, now) {
             Ok(waves) => waves,
             Err(wrong) => return self.lines.say(&format!("placement {placement}: {wrong}")),
         };
