@@ -56,7 +56,8 @@ use crate::index::{
 };
 use kept::Kept;
 use names::{is_cut, label, may_be_cut, work_name};
-use phase::{KeptTemplate, Phase, Told, is_aborted};
+pub(super) use phase::is_aborted;
+use phase::{KeptTemplate, Phase, Told};
 use summary::{RolledOut, Summary};
 pub(super) use view::PlacementView;
 

@@ -73,12 +73,10 @@ fn template_name(set: &Value) -> String {
 }
 
 /// Whether the rollout of what the set asks for was aborted before, and that is said.
-pub(super) fn is_aborted(set: &Value) -> bool {
-    let Some(said) = SET_ROLLOUT_ABORTED.find(set).filter(|it| it["status"] == "True") else {
-        return false;
-    };
-    said["observedGeneration"].as_i64() == generation(set)
-        || said["message"].as_str().is_some_and(|it| it.contains(&template_name(set)))
+pub(in crate::fleet) fn is_aborted(set: &Value) -> bool {
+    let said = SET_ROLLOUT_ABORTED.find(set).filter(|it| it["status"] == "True");
+    let message = said.and_then(|it| it["message"].as_str());
+    message.is_some_and(|message| message.contains(&template_name(set)))
 }
 
 fn is_to_be_aborted(set: &Value, control: &RolloutControl) -> bool {
