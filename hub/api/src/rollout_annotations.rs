@@ -7,7 +7,7 @@
 use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
-/// `Automatic`: when too many clusters fail, those that have the template get back the one that all had before.
+/// `Automatic`: when too many clusters fail, those that have another template get back the one of the last finished rollout.
 /// `Manual`: that one is kept for who aborts a rollout.
 pub const ROLLBACK: &str = "freewheel.dev/rollback";
 
