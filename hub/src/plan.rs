@@ -21,6 +21,8 @@ use crate::client::{Client, ClientError};
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// What lines of a plan begin with, as the hub says them.
 const PLANNED: &str = "plan: ";
+/// What is printed where the hub says nothing. A set's labels go to all of its works, and have no plan.
+const UNCHANGED: &str = "nothing in the spec would change (changes of labels have no plan)";
 /// Which kinds have a plan: API version, kind, and where they are.
 const PLANNED_KINDS: [(&str, &str, &str); 2] = [
     ("cluster.open-cluster-management.io/v1beta1", "Placement", "placements"),
@@ -191,7 +193,7 @@ fn told(warnings: &[String]) -> Vec<String> {
         None => format!("warning: {warning}"),
     };
     if warnings.is_empty() {
-        return vec!["nothing would change".to_owned()];
+        return vec![UNCHANGED.to_owned()];
     }
     warnings.iter().map(line).collect()
 }
@@ -240,6 +242,6 @@ mod tests {
     fn what_is_no_plan_is_told_as_a_warning() {
         let warnings = ["plan: wave 1".to_owned(), "unknown field".to_owned()];
         assert_eq!(told(&warnings), ["wave 1", "warning: unknown field"]);
-        assert_eq!(told(&[]), ["nothing would change"]);
+        assert_eq!(told(&[]), [UNCHANGED]);
     }
 }

@@ -203,7 +203,7 @@ conditions! {
     /// Everybody has what is wanted.
     SET_ROLLED_OUT =
         of_meta("ManifestWorkReplicaSet", "PlacementRolledOut", ConditionOwner::WorkSets);
-    /// Its rollout is aborted, by the generation that is told: who has the template gets back the one that all had before.
+    /// Its rollout is aborted, of the template that is told: who has another one gets back the one that all had before.
     SET_ROLLOUT_ABORTED =
         of_meta("ManifestWorkReplicaSet", "RolloutAborted", ConditionOwner::WorkSets);
     /// Nobody new is given the template, for its user says so.

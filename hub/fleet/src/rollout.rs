@@ -16,6 +16,7 @@
 //! - mandatory groups come first and tolerate no failure (`mandatory_groups_come_first`);
 //! - who is not to be begun with now takes nobody's place, and a group waits for its own (`who_is_closed_waits`).
 
+mod finished;
 mod strategy;
 #[cfg(test)]
 mod upstream_tests;
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub use finished::is_finished;
 pub use strategy::{MandatoryGroup, NotAStrategy, Settings, Strategy};
 use strategy::{amount, time};
 pub use waves::{WAVES_MAX, Wave, Waves, waves};
@@ -121,14 +123,7 @@ pub fn next_open(
     (progress, closed): (&BTreeMap<String, Progress>, &BTreeSet<String>),
     now: Timestamp,
 ) -> Result<Step, NotAStrategy> {
-    let none = Settings::default();
-    let settings = match &*strategy.kind {
-        "" | "All" => strategy.all.as_ref(),
-        "Progressive" => strategy.progressive.as_ref(),
-        "ProgressivePerGroup" => strategy.progressive_per_group.as_ref(),
-        other => return Err(NotAStrategy(format!("incorrect rollout strategy type {other}"))),
-    };
-    let settings = settings.unwrap_or(&none);
+    let settings = settings_of(strategy)?;
     let known: BTreeSet<&String> = groups.iter().flat_map(|group| &group.clusters).collect();
     let progress: BTreeMap<String, Progress> = progress
         .iter()
@@ -162,6 +157,17 @@ pub fn next_open(
     let total: usize = rest.iter().map(|group| group.clusters.len()).sum();
     let size = amount(&settings.max_concurrency, total, total)?;
     Ok(per_cluster(&look, &rest, size, failures))
+}
+
+/// What a strategy is set to.
+fn settings_of(strategy: &Strategy) -> Result<Settings, NotAStrategy> {
+    let settings = match &*strategy.kind {
+        "" | "All" => &strategy.all,
+        "Progressive" => &strategy.progressive,
+        "ProgressivePerGroup" => &strategy.progressive_per_group,
+        other => return Err(NotAStrategy(format!("incorrect rollout strategy type {other}"))),
+    };
+    Ok(settings.clone().unwrap_or_default())
 }
 
 /// Those that come first, in the order in which they are named, and the others.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::shared::{create, named, wrong};
+use super::shared::{create, kind_of, named, wrong};
 
 const CLUSTER: &str = "cluster.open-cluster-management.io";
 const WORK: &str = "work.open-cluster-management.io";
@@ -173,6 +173,10 @@ fn sets_of_works_are_filled_in_and_checked() {
         assert_eq!(create(with(field, text)).is_ok(), good, "{field} {text}");
     }
     let mut odd = set(json!([{"name": "all"}]));
+    assert_eq!(kind_of(&odd).warnings(&odd), Vec::<String>::new());
+    odd["metadata"]["annotations"]["freewheel.dev/rollback"] = json!("Automatic");
+    let told = kind_of(&odd).warnings(&odd);
+    assert!(told.iter().any(|it| it.contains("it never goes back by itself")), "{told:?}");
     odd["metadata"]["annotations"]["freewheel.dev/rollback"] = json!("yes");
     let why = "must be Automatic or Manual";
     wrong(

@@ -126,6 +126,25 @@ async fn a_dry_run_tells_what_would_be_done() {
     );
     let same = changed(&hub, |it| it["metadata"]["labels"] = json!({"a": "b"})).await;
     assert_eq!(same, Vec::<String>::new());
+    let led = changed(&hub, |it| {
+        it["metadata"]["annotations"] = json!({"freewheel.dev/abort-rollout": "1"});
+    })
+    .await;
+    let head =
+        "plan: nothing in the spec would change, and what these annotations lead to is not planned";
+    assert_eq!(led, [format!("{head}: freewheel.dev/abort-rollout")]);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn modules_are_told_to_administrators_alone() {
+    let hub = hub().await;
+    let set = || set(json!({"type": "All"}));
+    let told = made(&hub, "all", "manifestworkreplicasets", set()).await;
+    assert!(told.iter().any(|line| line.contains("1 module of 5 bytes to fetch")), "{told:?}");
+    let told = made(&hub, "bob", "manifestworkreplicasets", set()).await;
+    assert!(told.contains(&"plan: 1 module to fetch: 3 clusters".to_owned()), "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("import")), "{told:?}");
     hub.stop().await;
 }
 
@@ -141,6 +160,8 @@ async fn a_plan_says_who_waits_and_that_nobody_is_begun_with() {
     let told = made(&hub, "all", "manifestworkreplicasets", set).await;
     let waits = "plan: placement all, wait for a maintenance window: 1 cluster: pi-1";
     assert!(told.iter().any(|line| line == waits), "{told:?}");
+    let wave = "plan: placement all, wave 1: 2 clusters: pi-2, pi-3";
+    assert!(told.iter().any(|line| line == wave), "{told:?}");
     let rests = "plan: the rollout is paused";
     assert!(told.iter().any(|line| line.starts_with(rests)), "{told:?}");
     hub.stop().await;

@@ -1,14 +1,17 @@
-//! In which waves something goes to chosen clusters if each that gets it is well: the rollout itself, asked in advance.
+//! In which waves something goes to chosen clusters if each that gets it is well, and nobody's window opens or closes
+//! meanwhile: the rollout itself, asked in advance.
 //!
 //! Guarantees:
 //! - what is foreseen is what the rollout does, step by step (`waves_are_the_steps_of_the_rollout`);
+//! - who is closed is in none of them, nor is a group that waits for such
+//!   (`who_is_closed_is_in_no_wave_and_holds_up_later_groups`);
 //! - it ends, however many waves there are (`waves_without_end_are_cut`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Group, NotAStrategy, Progress, Stage, Strategy, next};
+use super::{Group, NotAStrategy, Progress, Stage, Strategy, next_open};
 
 /// Waves that are foreseen. Nobody reads more of them, and each costs a look at all clusters.
 pub const WAVES_MAX: usize = 32;
@@ -35,14 +38,15 @@ pub struct Waves {
     pub breached: bool,
 }
 
-/// In which waves those go that do not have it yet. Who is at it is taken to end well, who has failed to stay so.
+/// In which waves those go that do not have it yet, and that are not closed. Who is at it is taken to end well, who has
+/// failed to stay so.
 ///
 /// # Errors
 /// When the strategy is none.
 pub fn waves(
     strategy: &Strategy,
     groups: &[Group],
-    progress: &BTreeMap<String, Progress>,
+    (progress, closed): (&BTreeMap<String, Progress>, &BTreeSet<String>),
     now: Timestamp,
 ) -> Result<Waves, NotAStrategy> {
     let done = |at: Timestamp| Progress { stage: Stage::Succeeded, since: Some(at) };
@@ -52,7 +56,7 @@ pub fn waves(
     }
     let (mut out, mut at) = (Waves::default(), now);
     for _ in 0..LOOKS_MAX {
-        let step = next(strategy, groups, &progress, at)?;
+        let step = next_open(strategy, groups, (&progress, closed), at)?;
         let clusters: Vec<String> = step.to_apply().map(str::to_owned).collect();
         if clusters.is_empty() {
             out.breached = step.breached;
@@ -91,6 +95,10 @@ mod tests {
     }
 
     fn foreseen(strategy: Value, progress: &[(&str, Stage)]) -> Waves {
+        foreseen_open(strategy, progress, &[])
+    }
+
+    fn foreseen_open(strategy: Value, progress: &[(&str, Stage)], closed: &[&str]) -> Waves {
         let strategy: Strategy = serde_json::from_value(strategy).unwrap();
         let groups = [
             group("canary", 0, &names(&["d"])),
@@ -103,7 +111,8 @@ mod tests {
                 ((*name).to_owned(), Progress { stage: *stage, since: Some(at(900)) })
             })
             .collect();
-        waves(&strategy, &groups, &progress, at(1_000)).unwrap()
+        let closed = names(closed).into_iter().collect();
+        waves(&strategy, &groups, (&progress, &closed), at(1_000)).unwrap()
     }
 
     fn shown(waves: &Waves) -> Vec<(String, i64)> {
@@ -137,12 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_closed_is_in_no_wave_and_holds_up_later_groups() {
+        let all = foreseen_open(json!({"type": "All"}), &[], &["b"]);
+        assert_eq!((shown(&all), all.left), (vec![wave("a c d", 0)], 1));
+        let groups = foreseen_open(json!({"type": "ProgressivePerGroup"}), &[], &["b"]);
+        assert_eq!((shown(&groups), groups.left), (vec![wave("d", 0), wave("a", 0)], 2));
+    }
+
+    #[test]
     fn waves_without_end_are_cut() {
         let all: Vec<String> = (0..WAVES_MAX + 8).map(|n| format!("pi-{n}")).collect();
         let one = json!({"type": "Progressive",
             "progressive": {"maxConcurrency": 1, "minSuccessTime": "1h"}});
         let strategy: Strategy = serde_json::from_value(one).unwrap();
-        let got = waves(&strategy, &[group("", 0, &all)], &BTreeMap::new(), at(0)).unwrap();
+        let none = BTreeMap::new();
+        let got =
+            waves(&strategy, &[group("", 0, &all)], (&none, &BTreeSet::new()), at(0)).unwrap();
         assert_eq!((got.waves.len(), got.left, got.breached), (WAVES_MAX, 8, false));
         assert_eq!(got.waves.last().unwrap().after, SignedDuration::from_hours(31));
     }

@@ -27,6 +27,7 @@ const DURATION: &str = r"^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$";
 pub(crate) fn kind() -> Kind {
     let rules = Rules {
         mistakes,
+        warnings: |object| rollout_annotations::why_never_automatic(object).into_iter().collect(),
         cells: |object, _| {
             let of = |kind: &str, pointer: &str| {
                 condition(object, kind).map_or("", |it| text(it, pointer)).into()

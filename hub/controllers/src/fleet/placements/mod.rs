@@ -36,7 +36,8 @@ use crate::index::Indexes;
 pub(super) use foresee::Foreseen;
 
 /// Whoever sets it to `true` makes the decisions of that Placement.
-const DISABLED: &str = "cluster.open-cluster-management.io/experimental-scheduling-disable";
+pub(super) const DISABLED: &str =
+    "cluster.open-cluster-management.io/experimental-scheduling-disable";
 
 /// The controller.
 pub struct Placements {

@@ -6,15 +6,19 @@
 //! ManifestWorkReplicaSet   ─▶ the same of its placements, modules that are fetched, what they ask for, waves in order
 //! ```
 //!
-//! It is decided by what the controllers decide with (`Placements::observe`, `PlacementView`), so that a plan and what is
-//! done cannot part. It is said in warnings: an answer that had it in the object would look as a change of that to `kubectl
+//! It is decided by what the controllers decide with (`Placements::observe`, `PlacementView`), of what is there now: who is
+//! chosen as it would be decided, waves as it was decided last, with the windows that are open. A Placement that is to be
+//! written with a set is not there yet. What annotations lead to is not planned; that they change is said.
+//!
+//! It is said in warnings: an answer that had it in the object would look as a change of that to `kubectl
 //! diff` and to whoever compares dry runs. Where nothing that matters changes, nothing is said.
 //!
 //! Guarantees:
 //! - a dry run says who would be chosen, who not and why, and in which waves, and nothing is done
 //!   (`a_dry_run_tells_what_would_be_done`);
 //! - clusters are named to those who may list them, others are told numbers
-//!   (`a_plan_names_no_clusters_to_who_may_not_list_them`).
+//!   (`a_plan_names_no_clusters_to_who_may_not_list_them`), and how large modules are and what they import is told to
+//!   administrators, as the registry gives modules to nobody else (`modules_are_told_to_administrators_alone`).
 
 mod lines;
 mod modules;
@@ -23,17 +27,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_api::rollout_annotations::RolloutControl;
+use freewheel_hub_api::maintenance_window::MAINTENANCE_WINDOW;
+use freewheel_hub_api::rollout_annotations::{ABORT, PAUSED, ROLLBACK, RolloutControl};
+use freewheel_hub_fleet::rollout::Stage;
 use freewheel_hub_objects::{Actor, Claims, Objects, Person, Plugin, Refusal, Review};
 use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::api_group::{CLUSTER_GROUP, WORK_GROUP};
 use super::choice::Choice;
-use super::placements::{Foreseen, Placements};
-use super::work_sets::{PlacementView, WorkSets};
+use super::placements::{DISABLED, Foreseen, Placements};
+use super::work_sets::{PlacementView, WorkSets, is_aborted};
 use crate::engine::client::kind;
 use crate::engine::{Client, Clock, Error};
 use crate::events::Recorder;
@@ -47,6 +54,9 @@ use modules::{difference, images, look_up};
 const PLACEMENTS_MAX: usize = 16;
 /// Different works that clusters of a placement may have, each of which is read.
 const WORKS_MAX: usize = 16;
+
+/// Annotations that lead a rollout or a choice.
+const LEADING: [&str; 5] = [ABORT, PAUSED, ROLLBACK, MAINTENANCE_WINDOW, DISABLED];
 
 /// Tells whoever writes in a dry run what would be done.
 pub struct RolloutPlans {
@@ -64,6 +74,8 @@ struct Plan {
     lines: Lines,
     /// Whether clusters may be named.
     named: bool,
+    /// Whether it may be told what modules are like.
+    modules: bool,
 }
 
 impl RolloutPlans {
@@ -91,18 +103,11 @@ impl RolloutPlans {
         })
     }
 
-    async fn may_name_clusters(&self, person: &Person) -> bool {
+    async fn may(&self, person: &Person, [verb, group, resource]: [&str; 3]) -> bool {
         let root = ClusterName::root();
-        let asked = RightAsked {
-            cluster: &root,
-            user: &person.name,
-            groups: &person.groups,
-            verb: "list",
-            group: CLUSTER_GROUP,
-            resource: "managedclusters",
-            namespace: "",
-            name: "",
-        };
+        let (user, groups) = (&*person.name, &*person.groups);
+        let (cluster, namespace, name) = (&root, "", "");
+        let asked = RightAsked { cluster, user, groups, verb, group, resource, namespace, name };
         self.rights.may(asked).await
     }
 
@@ -117,10 +122,7 @@ impl RolloutPlans {
         if !left.is_empty() {
             plan.of("their placement is named no more, their works go", &left);
         }
-        if RolloutControl::of(object).paused {
-            plan.lines
-                .say("the rollout is paused: nobody new is given anything until it is resumed");
-        }
+        plan.of_control(object);
         if PLACEMENTS_MAX < refs.len() {
             let more = count(refs.len() - PLACEMENTS_MAX, "placement");
             plan.lines.say(&format!("{more} beyond {PLACEMENTS_MAX} are not planned"));
@@ -139,11 +141,12 @@ impl RolloutPlans {
                     self.of_modules(&view, template, plan).await;
                     let closed = self.sets.closed(object, &view).clusters;
                     if !closed.is_empty() {
-                        let closed: Vec<String> = closed.into_iter().collect();
+                        let wait: Vec<String> = closed.iter().cloned().collect();
                         let text = format!("placement {placement}, wait for a maintenance window");
-                        plan.of(&text, &closed);
+                        plan.of(&text, &wait);
                     }
-                    plan.of_rollout(&view, &reference["rolloutStrategy"], &self.clock);
+                    let (strategy, now) = (&reference["rolloutStrategy"], self.clock.now());
+                    plan.of_rollout(&view, (strategy, &closed), now);
                 }
                 Choice::Unsettled => {
                     plan.lines.say(&format!("placement {placement} is deciding: ask again"));
@@ -177,17 +180,21 @@ impl RolloutPlans {
         }
         let all: BTreeSet<String> =
             alike.values().flat_map(|(before, _)| before).chain(&after).cloned().collect();
-        let known = look_up(&all, &*self.modules).await;
+        let known =
+            if plan.modules { look_up(&all, &*self.modules).await } else { BTreeMap::new() };
         for (before, clusters) in alike.values() {
             let new = difference((before, &after), &known);
             if 0 < new.modules {
                 let modules = count(new.modules, "module");
-                let unknown = if new.unknown == 0 {
-                    String::new()
-                } else {
-                    format!(", {} of which the registry cannot tell", new.unknown)
+                let size = match new.unknown {
+                    _ if !plan.modules => String::new(),
+                    0 => format!(" of {} bytes", new.bytes),
+                    unknown => {
+                        let bytes = new.bytes;
+                        format!(" of {bytes} bytes, {unknown} of which the registry cannot tell")
+                    }
                 };
-                let text = format!("{modules} of {} bytes{unknown} to fetch", new.bytes);
+                let text = format!("{modules}{size} to fetch");
                 plan.of(&text, clusters);
             }
             if !new.imports.is_empty() {
@@ -202,9 +209,29 @@ impl RolloutPlans {
     }
 }
 
+/// That annotations change which lead a rollout or a choice beside the spec.
+fn led_otherwise(old: &Value, new: &Value) -> Option<String> {
+    let of = |object: &Value, key: &str| object["metadata"]["annotations"][key].clone();
+    let changed = LEADING.iter().filter(|key| of(old, key) != of(new, key));
+    let changed: Vec<&str> = changed.copied().collect();
+    let head =
+        "nothing in the spec would change, and what these annotations lead to is not planned";
+    (!changed.is_empty()).then(|| format!("{head}: {}", changed.join(", ")))
+}
+
 impl Plan {
     fn of(&mut self, text: &str, clusters: &[String]) {
         self.lines.say_of(text, clusters, self.named);
+    }
+
+    fn of_control(&mut self, set: &Value) {
+        if is_aborted(set) {
+            let text = "the rollout of this template is aborted: nobody new is given it, whatever waves it would have";
+            self.lines.say(text);
+        } else if RolloutControl::of(set).paused {
+            self.lines
+                .say("the rollout is paused: nobody new is given anything until it is resumed");
+        }
     }
 
     fn of_choice(&mut self, placement: &str, foreseen: &Foreseen) {
@@ -217,17 +244,24 @@ impl Plan {
         }
     }
 
-    fn of_rollout(&mut self, view: &PlacementView<'_>, strategy: &Value, clock: &Clock) {
+    fn of_rollout(
+        &mut self,
+        view: &PlacementView<'_>,
+        (strategy, closed): (&Value, &BTreeSet<String>),
+        now: Timestamp,
+    ) {
         let placement = view.placement;
         let gone: Vec<String> = view.gone.iter().map(|work| work.cluster().to_owned()).collect();
         if !gone.is_empty() {
             self.of(&format!("placement {placement} chooses no more, their works go"), &gone);
         }
-        if !view.as_wanted.is_empty() {
-            let has = view.as_wanted.iter().map(|work| work.cluster().to_owned());
-            self.of(&format!("placement {placement}, have it already"), &has.collect::<Vec<_>>());
+        // What is given and not applied yet is in a wave, as the rollout counts it.
+        let has = view.progress.iter().filter(|(_, it)| it.stage != Stage::ToApply);
+        let has: Vec<String> = has.map(|(cluster, _)| cluster.clone()).collect();
+        if !has.is_empty() {
+            self.of(&format!("placement {placement}, have it already"), &has);
         }
-        let waves = match view.waves(strategy, clock.now()) {
+        let waves = match view.waves(strategy, closed, now) {
             Ok(waves) => waves,
             Err(wrong) => return self.lines.say(&format!("placement {placement}: {wrong}")),
         };
@@ -270,11 +304,18 @@ impl Plugin for RolloutPlans {
 
     async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<Claims, Refusal> {
         let Actor::Person(person) = review.actor else { return Ok(Claims::default()) };
-        if review.old.is_some_and(|old| old["spec"] == object["spec"]) {
+        if let Some(old) = review.old.filter(|old| old["spec"] == object["spec"]) {
+            if let Some(line) = led_otherwise(old, object) {
+                let mut lines = Lines::default();
+                lines.say(&line);
+                lines.end().into_iter().for_each(|line| review.warn(line));
+            }
             return Ok(Claims::default());
         }
-        let named = self.may_name_clusters(person).await;
-        let mut plan = Plan { lines: Lines::default(), named };
+        let named = self.may(person, ["list", CLUSTER_GROUP, "managedclusters"]).await;
+        // Who may do everything: the registry lets others pull with a login of its own alone.
+        let modules = self.may(person, ["*", "*", "*"]).await;
+        let mut plan = Plan { lines: Lines::default(), named, modules };
         let namespace = &*review.target.namespace;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let made = if *review.target.kind.storage() == self.set {

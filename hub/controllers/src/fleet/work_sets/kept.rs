@@ -1,4 +1,5 @@
-//! The template of a set that all of its clusters had last: what they get back when a rollout is aborted.
+//! The template of the last rollout of a set that was finished, as its strategy has it: what its clusters get back when one
+//! is aborted.
 //!
 //! It lies beside the API's objects: who reads Secrets or ControllerRevisions of a namespace, and not its sets, does not read
 //! by that what sets give to clusters, and who writes such says not what clusters are given. There is one for each set that

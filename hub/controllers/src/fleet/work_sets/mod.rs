@@ -16,8 +16,9 @@
 //!   the new one is looked at: nobody knows of it then, as upstream
 //!   (`a_placement_that_is_replaced_keeps_who_is_silent`);
 //! - a set goes with its works; under `Foreground` after them (`a_set_goes_after_its_works_if_it_is_asked_to`);
-//! - where it is asked for, what fails in a later wave goes back in all, whenever the hub ends
-//!   (`what_fails_in_a_later_wave_goes_back_in_all`), and nobody new is begun with while it rests
+//! - where it is asked for, what fails in a later wave goes back in all that have it, or what came between, whenever the
+//!   hub ends (`what_fails_in_a_later_wave_goes_back_in_all`, `what_came_between_goes_back_too`), and nobody new is begun
+//!   with then (`who_has_nothing_is_not_begun_with_while_a_rollout_is_aborted`), or while it rests
 //!   (`a_paused_rollout_begins_with_nobody_new`), or with who has a maintenance window before that opens
 //!   (`a_cluster_waits_for_its_maintenance_window`).
 
@@ -55,6 +56,7 @@ use crate::index::{
 };
 use kept::Kept;
 use names::{is_cut, label, may_be_cut, work_name};
+pub(super) use phase::is_aborted;
 use phase::{KeptTemplate, Phase, Told};
 use summary::{RolledOut, Summary};
 pub(super) use view::PlacementView;
@@ -84,6 +86,25 @@ struct Look<'a> {
     kept: Option<Kept>,
     /// What clusters get back, where they do.
     back: Option<Value>,
+}
+
+impl Look<'_> {
+    fn kept_template(&self) -> KeptTemplate {
+        match &self.kept {
+            None => KeptTemplate::None,
+            Some(kept) if kept.is(spec_digest(self.template)) => KeptTemplate::Same,
+            Some(_) => KeptTemplate::Earlier,
+        }
+    }
+}
+
+/// What is not known of a set's placements.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Unknown {
+    /// One has not decided yet: its status brings the set here again.
+    is_unsettled: bool,
+    /// One is not there, or nobody has decided.
+    is_missing: bool,
 }
 
 impl WorkSets {
@@ -161,7 +182,7 @@ impl WorkSets {
         };
         let (spec, clusters): (&Value, BTreeSet<&str>) = match (look.phase, &look.back) {
             (Phase::Forward, _) => (look.template, step.to_apply().collect()),
-            (Phase::Back, Some(before)) => (before, view.to_take_back()),
+            (Phase::Back, Some(before)) => (before, view.to_take_back(spec_digest(before))),
             (Phase::Paused, _) | (Phase::Back, None) => (look.template, BTreeSet::new()),
         };
         for cluster in clusters {
@@ -169,7 +190,7 @@ impl WorkSets {
             faults.note(self.give(look, spec, (placement, cluster)).await);
         }
         out.failed = view.failed(&step);
-        out.is_over = view.is_over(&step);
+        out.is_over = view.is_over(&reference["rolloutStrategy"], now);
         out.look_again = step.look_again;
         if look.phase == Phase::Forward && !step.waiting.is_empty() {
             out.look_again = out.look_again.into_iter().chain(closed.look_again(now)).min();
@@ -206,22 +227,41 @@ impl WorkSets {
 
     fn look<'a>(&self, set: &'a Arc<Stored>, object: &'a Value) -> Result<Look<'a>, Error> {
         let (phase, kept) = (Phase::of(object), Kept::of(&*self.client.snapshot(), set));
-        let back = kept.as_ref().filter(|_| phase == Phase::Back).map(Kept::template);
         let template = &object["spec"]["manifestWorkTemplate"];
+        let digest = spec_digest(template);
+        // What is aborted though all had it is what there is to have: nobody is given anything.
+        let before = kept.as_ref().filter(|kept| phase == Phase::Back && !kept.is(digest));
+        let back = before.map(Kept::template);
         Ok(Look { set, object, template, phase, kept, back: back.transpose()? })
     }
 
-    /// What is kept and what is said, when all of a set's placements were looked at.
+    /// Says that a rollout is aborted, before any work is touched: that brings the set here again.
+    async fn say_aborted(&self, look: &Look<'_>) -> Result<Option<Duration>, Error> {
+        let told = Told::of(look.object, look.kept_template(), 0);
+        self.tell(look, &told);
+        self.write_told(look.set, &told, false).await?;
+        Ok(None)
+    }
+
+    fn tell(&self, look: &Look<'_>, told: &Told) {
+        if let Some((reason, message)) = told.news(look.object) {
+            let (recorder, name) = (&self.client.recorder, self.client.name());
+            recorder.warning(&self.sets, look.set, name, reason, message);
+        }
+    }
+
+    /// What is kept and what is said, when a set's placements were looked at: these, of those that are known.
     async fn conclude(
         &self,
         look: &Look<'_>,
-        all: &[RolledOut],
+        (all, unknown): (&[RolledOut], Unknown),
         faults: &mut Faults,
     ) -> Result<(), Error> {
         let digest = spec_digest(look.template);
         let is_asked_for = RolloutControl::of(look.object).rollback.is_some();
         let kept = look.kept.as_ref();
-        let is_over = all.iter().all(|one| one.is_over) && look.phase != Phase::Back;
+        let is_known = unknown == Unknown::default();
+        let is_over = is_known && all.iter().all(|one| one.is_over) && look.phase != Phase::Back;
         let has_clusters = all.iter().any(|one| 0 < one.summary.desired);
         let is_new = is_over && has_clusters && kept.is_none_or(|kept| !kept.is(digest));
         if is_asked_for && is_new {
@@ -229,20 +269,17 @@ impl WorkSets {
         } else if !is_asked_for && kept.is_some() && look.phase != Phase::Back {
             faults.note(Kept::forget(&self.client, &look.set.key).await);
         }
-        let kept = match kept {
-            None => KeptTemplate::None,
-            Some(kept) if kept.is(digest) => KeptTemplate::Same,
-            Some(_) => KeptTemplate::Earlier,
-        };
-        let failed: BTreeSet<String> = all.iter().flat_map(|one| &one.failed).cloned().collect();
-        let waiting: BTreeSet<String> = all.iter().flat_map(|one| &one.waiting).cloned().collect();
+        let failed: BTreeSet<&String> = all.iter().flat_map(|one| &one.failed).collect();
+        let waiting: BTreeSet<&String> = all.iter().flat_map(|one| &one.waiting).collect();
         let opens = all.iter().filter_map(|one| one.opens).min();
-        let told = Told::of(look.object, kept, &failed).of_waiting(&waiting, opens);
-        if let Some((reason, message)) = told.news(look.object) {
-            let (recorder, name) = (&self.client.recorder, self.client.name());
-            recorder.warning(&self.sets, look.set, name, reason, message);
+        let told = Told::of(look.object, look.kept_template(), failed.len());
+        let told = told.of_waiting(waiting.len(), opens);
+        self.tell(look, &told);
+        if is_known {
+            return self.write_status(look.set, all, &told).await;
         }
-        self.write_status(look.set, all, &told).await
+        // What is counted of some is not what is counted of all.
+        self.write_told(look.set, &told, unknown.is_missing).await
     }
 
     async fn sync(&self, set: &Arc<Stored>, object: &Value) -> Result<Option<Duration>, Error> {
@@ -250,13 +287,11 @@ impl WorkSets {
         if let Some(rest) = self.throttle.wait(&set.key, works.len()) {
             return Ok(Some(rest));
         }
-        for some in works.chunks(WORKS_READ_AT_ONCE) {
-            // What is new of them is read, and others may work meanwhile.
-            for work in some {
-                work.facts();
-            }
-            tokio::task::yield_now().await;
+        let look = self.look(set, object)?;
+        if look.phase == Phase::Back && !is_aborted(object) {
+            return self.say_aborted(&look).await;
         }
+        read_all(&works).await;
         let refs = object["spec"]["placementRefs"].as_array().cloned().unwrap_or_default();
         let named =
             |work: &&Arc<WorkEntry>| refs.iter().any(|it| it["name"] == *work.facts().placement);
@@ -264,9 +299,7 @@ impl WorkSets {
         for left in works.iter().filter(|work| !named(work)) {
             faults.note(self.delete(left).await);
         }
-        let look = self.look(set, object)?;
-        let (mut all, mut later) = (Vec::new(), None);
-        let mut is_known = true;
+        let (mut all, mut later, mut unknown) = (Vec::new(), None, Unknown::default());
         for reference in &refs {
             let placement = reference["name"].as_str().unwrap_or_default();
             match self.choice(&set.key.namespace, placement)? {
@@ -277,17 +310,11 @@ impl WorkSets {
                     all.push(one);
                 }
                 // The Placement's status brings it here again.
-                Choice::Unsettled => is_known = false,
-                Choice::NotFound => {
-                    self.write_not_found(set).await?;
-                    is_known = false;
-                    break;
-                }
+                Choice::Unsettled => unknown.is_unsettled = true,
+                Choice::NotFound => unknown.is_missing = true,
             }
         }
-        if is_known {
-            self.conclude(&look, &all, &mut faults).await?;
-        }
+        self.conclude(&look, (&*all, unknown), &mut faults).await?;
         faults.end()?;
         let now = self.client.clock.now();
         Ok(later
@@ -313,6 +340,16 @@ impl WorkSets {
         let of = (&*self.client.snapshot(), &*self.placements);
         let chosen = choice(of, &self.indexes, (namespace, placement));
         chosen.map_err(Error::api("read a Placement"))
+    }
+}
+
+/// Reads what is new of works, and lets others work meanwhile.
+async fn read_all(works: &[Arc<WorkEntry>]) {
+    for some in works.chunks(WORKS_READ_AT_ONCE) {
+        for work in some {
+            work.facts();
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -15,12 +15,25 @@ use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 
 impl WorkSets {
-    pub(super) async fn write_not_found(&self, set: &Arc<Stored>) -> Result<(), Error> {
-        let condition =
+    /// What is said of the rollout, and of a placement that is not there, without anything that is counted.
+    pub(super) async fn write_told(
+        &self,
+        set: &Arc<Stored>,
+        told: &Told,
+        is_missing: bool,
+    ) -> Result<(), Error> {
+        let missing =
             Condition::new(&SET_PLACEMENT_VERIFIED, false, "PlacementDecisionNotFound", "");
         let now = rfc3339(self.client.clock.now());
         let change = |mut value: Value| {
-            condition.put(&mut value["status"]["conditions"], &now);
+            let mut conditions = value.pointer("/status/conditions").cloned().unwrap_or_default();
+            if is_missing {
+                missing.put(&mut conditions, &now);
+            }
+            told.put(&mut conditions, &now);
+            if !conditions.is_null() {
+                value["status"]["conditions"] = conditions;
+            }
             Ok(value)
         };
         let said = self.client.modify_this(&self.sets, set, Some("status"), change).await;

@@ -18,7 +18,7 @@ pub(super) struct RolledOut {
     pub wrong: Option<NotAStrategy>,
     /// Who has failed, where that is more than may.
     pub failed: BTreeSet<String>,
-    /// All have it and are well with it.
+    /// It has come to the end that its strategy has.
     pub is_over: bool,
     /// Whose turn it is, and who are not to be begun with now.
     pub waiting: BTreeSet<String>,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freewheel_hub_fleet::rollout::{
-    Group, NotAStrategy, Progress, Stage, Step, Strategy, Waves, next_open, waves,
+    Group, NotAStrategy, Progress, Stage, Step, Strategy, Waves, is_finished, next_open, waves,
 };
 use freewheel_link::digest::Digest;
 use jiff::Timestamp;
@@ -80,27 +80,29 @@ impl<'a> PlacementView<'a> {
         failed.map(|(cluster, _)| cluster).chain(&step.timed_out).cloned().collect()
     }
 
-    /// Whether all that are chosen are well with what is wanted, and have been for as long as they are to be.
-    pub fn is_over(&self, step: &Step) -> bool {
-        let mut chosen = self.groups.iter().flat_map(|group| &group.clusters);
-        let is_well = |cluster: &String| {
-            self.progress.get(cluster).is_some_and(|it| it.stage == Stage::Succeeded)
-        };
-        step.rolling.is_empty() && chosen.all(is_well)
+    /// Whether the rollout has come to the end that its strategy has: whom it lets fail may have failed.
+    pub fn is_over(&self, strategy: &Value, now: Timestamp) -> bool {
+        let strategy = Strategy::read(strategy);
+        strategy
+            .and_then(|it| is_finished(&it, self.groups, &self.progress, now))
+            .is_ok_and(|is_over| is_over)
     }
 
-    /// Who goes back when a rollout is aborted: who has what was wanted; and who has nothing yet, to whom that would never
-    /// be given.
-    pub fn to_take_back(&self) -> BTreeSet<&str> {
-        let has: BTreeSet<&str> = self.kept.iter().map(|work| work.cluster()).collect();
-        let chosen = self.groups.iter().flat_map(|group| &group.clusters).map(String::as_str);
-        let without = chosen.filter(|cluster| !has.contains(cluster));
-        self.as_wanted.iter().map(|work| work.cluster()).chain(without).collect()
+    /// Who goes back to this template when a rollout is aborted: all that have another one, whichever. Who has nothing
+    /// yet is not begun with.
+    pub fn to_take_back(&self, to: Digest) -> BTreeSet<&str> {
+        let others = self.kept.iter().filter(|work| work.facts().spec != to);
+        others.map(|work| work.cluster()).collect()
     }
 
-    /// What will be, if all goes well.
-    pub fn waves(&self, strategy: &Value, now: Timestamp) -> Result<Waves, NotAStrategy> {
-        waves(&Strategy::read(strategy)?, self.groups, &self.progress, now)
+    /// What will be, if all goes well and these stay closed.
+    pub fn waves(
+        &self,
+        strategy: &Value,
+        closed: &BTreeSet<String>,
+        now: Timestamp,
+    ) -> Result<Waves, NotAStrategy> {
+        waves(&Strategy::read(strategy)?, self.groups, (&self.progress, closed), now)
     }
 }
 
