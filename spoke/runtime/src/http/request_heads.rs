@@ -33,11 +33,15 @@
 //! - a connection whose request is being served has nothing that could have to make room
 //!   (`what_comes_of_a_body_after_its_answer_has_begun_is_no_head`,
 //!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`), nor has one whose client has not taken all of its
-//!   answer, and what comes behind it is counted all the same (`who_has_not_taken_its_answer_makes_no_room`).
+//!   answer, and what comes behind it is counted all the same (`who_has_not_taken_its_answer_makes_no_room`);
+//! - what hyper has of answers is one of them at a time, however many requests a client sends before it reads
+//!   (`the_next_request_waits_until_the_last_answer_has_gone_out`, `requests_behind_each_other_are_all_answered`).
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -255,6 +259,8 @@ struct HeadState {
     unsent: bool,
     /// What that holds, where it is a guest's.
     answer: Option<AnswerMemory>,
+    /// The next request is there, and waits for that.
+    next_waits: bool,
     now: Now,
 }
 
@@ -316,12 +322,22 @@ impl Head {
         open.insert(false, Part { share, leave: self.leave.clone() })
     }
 
+    /// Until the answer before has gone out. hyper asks for the next one as soon as it has that, and puts heads together
+    /// without a bound.
+    pub(super) async fn has_sent(&self) {
+        poll_fn(|_| {
+            let state = &mut *self.state.lock();
+            state.next_waits = state.unsent;
+            if state.unsent { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
     /// The head is whole: what its request holds while it is served, and its place until an instance takes it; `None`:
     /// there is no room to wait in.
     pub(super) fn is_whole(self: &Arc<Self>) -> (Arc<Served>, Option<Waiting>) {
         let state = &mut *self.state.lock();
         state.requests += 1;
-        (state.unsent, state.answer) = (false, None);
         let served = Arc::new(Served { head: self.clone(), request: state.requests });
         let now = std::mem::take(&mut state.now);
         let came = matches!(now, Now::Comes(_));
@@ -342,10 +358,14 @@ impl Head {
         (served, waiting)
     }
 
-    /// The last of an answer has gone out.
-    pub(super) fn is_sent(&self) {
+    /// The last of an answer has gone out; whether the next request has waited for that, and is to be looked at again.
+    #[must_use]
+    pub(super) fn is_sent(&self) -> bool {
         let state = &mut *self.state.lock();
         (state.unsent, state.answer) = (false, None);
+        if std::mem::take(&mut state.next_waits) {
+            return true;
+        }
         match std::mem::take(&mut state.now) {
             Now::Sends(share, true) => {
                 let mut open = self.heads.open.lock();
@@ -360,6 +380,7 @@ impl Head {
                 }
             }
         }
+        false
     }
 
     /// The request is over, but for what of its answer hyper may still have.
