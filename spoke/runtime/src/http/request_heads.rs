@@ -46,7 +46,7 @@ use std::task::Poll;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::answer_memory::AnswerMemory;
+use super::answer_memory::{AnswerMemory, KEPT_BYTES_MAX};
 use super::hyper_buffers::{BUFFER_BYTES_MAX, READ_BUFFER_BYTES_FIRST, WRITE_BUFFER_BYTES};
 use crate::memory::{ContainerMemory, Share};
 
@@ -54,7 +54,7 @@ use crate::memory::{ContainerMemory, Share};
 /// as there are places for connections.
 const HEADS_BYTES_MAX: usize = 32 << 20;
 
-/// What one connection has at the most.
+/// What one connection has at the most, beside what hyper keeps of its answers.
 const CONNECTION_BYTES_MAX: usize = BUFFER_BYTES_MAX + WRITE_BUFFER_BYTES;
 
 /// The buffers of a connection over which so much may have come that hyper keeps.
@@ -216,7 +216,7 @@ impl RequestHeads {
 
 /// Bytes that heads may have which come, where there is so much memory; one fits in any.
 pub(super) fn part_of(memory: usize) -> usize {
-    (memory / 8).clamp(CONNECTION_BYTES_MAX, HEADS_BYTES_MAX)
+    (memory / 8).clamp(CONNECTION_BYTES_MAX + KEPT_BYTES_MAX, HEADS_BYTES_MAX)
 }
 
 /// The head of a request that waits for an instance.
@@ -259,6 +259,8 @@ struct HeadState {
     unsent: bool,
     /// What that holds, where it is a guest's.
     answer: Option<AnswerMemory>,
+    /// What hyper keeps of the largest so far, for as long as the connection is there.
+    kept: usize,
     /// The next request is there, and waits for that.
     next_waits: bool,
     now: Now,
@@ -314,7 +316,7 @@ impl Head {
             state.came = behind;
         }
         state.came += bytes;
-        let wanted = buffers(READ_BUFFER_BYTES_FIRST + state.came);
+        let wanted = buffers(READ_BUFFER_BYTES_FIRST + state.came) + state.kept;
         open.grow(place, wanted, self.heads.most).ok_or_else(gone)
     }
 
@@ -350,7 +352,7 @@ impl Head {
         };
         let waiting = share.as_ref().and_then(|share| {
             let own = (READ_BUFFER_BYTES_FIRST + state.came).min(BUFFER_BYTES_MAX);
-            let read_into = share.bytes().saturating_sub(WRITE_BUFFER_BYTES);
+            let read_into = share.bytes().saturating_sub(WRITE_BUFFER_BYTES + state.kept);
             // One that came together with the request before it is in as much as hyper has read into.
             self.heads.wait(if came { own } else { read_into }, read_into)
         });
@@ -397,7 +399,7 @@ impl Head {
     /// The request is over; what hyper has read into stays.
     fn rests(&self, state: &mut HeadState) {
         let (Now::Whole(share) | Now::Sends(share, _)) = &mut state.now else { return };
-        if !share.grows_to(buffers(state.last.max(READ_BUFFER_BYTES_FIRST))) {
+        if !share.grows_to(buffers(state.last.max(READ_BUFFER_BYTES_FIRST)) + state.kept) {
             self.leave.cancel();
         }
         let share = std::mem::replace(share, self.heads.memory.share());
@@ -428,6 +430,7 @@ impl Served {
         let mut state = self.head.state.lock();
         if state.requests == self.request {
             state.unsent = true;
+            state.kept = answer.as_ref().map_or(0, AnswerMemory::kept).max(state.kept);
             state.answer = answer.map(AnswerMemory::body_has_come);
         }
     }

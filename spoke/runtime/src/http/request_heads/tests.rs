@@ -213,6 +213,25 @@ fn who_has_taken_its_answer_rests() {
 }
 
 #[test]
+fn what_hyper_keeps_of_an_answer_counts_with_its_connection() {
+    let (memory, heads) = heads(8 << 20);
+    let place = heads.place(CancellationToken::new());
+    place.heard(1).unwrap();
+    let mut fields = http::HeaderMap::new();
+    fields.insert("x", http::HeaderValue::from_bytes(&[b'y'; 6 << 10]).unwrap());
+    for bytes in [fields, http::HeaderMap::new()] {
+        let (answer, _) = place.is_whole();
+        answer.sends(Some(AnswerMemory::new(&bytes, memory.share()).unwrap()));
+        drop(answer);
+        assert!(!place.is_sent());
+        let kept = memory.used() - FIRST;
+        assert!((4 << 10..6 << 10).contains(&kept), "{kept}");
+    }
+    drop(place);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
 fn the_next_request_waits_until_the_last_answer_has_gone_out() {
     let (memory, heads) = heads(8 << 20);
     let place = heads.place(CancellationToken::new());
