@@ -463,11 +463,12 @@ pub(crate) async fn enrol(
         answer::of(&end).iter().for_each(note);
         IdentityError::Join(end)
     })?;
-    keep(&dir, &given, &joining.hub).map_err(|source| IdentityError::Files { dir, source })?;
-    info!(cluster = %given.cluster, "joined");
-    if let Err(error) = answer::forget(&home(data)) {
+    // Before: one that is ended in between would be said to wait, once its certificate is lost.
+    if let Err(error) = answer::forget(&dir) {
         warn!(%error, "what the hub answered before is not forgotten");
     }
+    keep(&dir, &given, &joining.hub).map_err(|source| IdentityError::Files { dir, source })?;
+    info!(cluster = %given.cluster, "joined");
     load(data)?.ok_or_else(|| IdentityError::Damaged(home(data)))
 }
 

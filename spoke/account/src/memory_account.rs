@@ -10,7 +10,8 @@
 //! - who is frozen gets no more, and nobody else is concerned (`who_is_frozen_keeps_what_it_has_and_gets_no_more`);
 //! - what nobody needs goes before anybody is refused for the node's sake
 //!   (`what_gives_way_goes_before_anybody_is_refused`);
-//! - who has much leaves its neighbours as much as it has (`who_has_a_share_leaves_others_theirs`);
+//! - who has much leaves its neighbours as much as it has (`who_has_a_share_leaves_others_theirs`,
+//!   `a_place_that_grows_leaves_others_theirs`);
 //! - a limit that was made lower than it was holds for who adds at that moment, too
 //!   (`a_limit_is_lowered_only_to_what_is_held_and_holds_from_then_on`).
 
@@ -165,6 +166,12 @@ impl MemoryAccount {
     /// # Errors
     /// As [`MemoryAccount::take`], and when less is left above than this one would have.
     pub fn take_share(self: &Arc<Self>, more: usize, least: usize) -> Result<Held, Full> {
+        let mut held = self.nothing();
+        held.set_share(more, least)?;
+        Ok(held)
+    }
+
+    fn leaves_others_theirs(&self, more: usize, least: usize) -> Result<(), Full> {
         let wanted = self.used().saturating_add(more);
         let left = self
             .above
@@ -173,7 +180,7 @@ impl MemoryAccount {
         if least < wanted && left < wanted {
             return Err(Full { level: self.level, limit: self.used(), wanted, more });
         }
-        self.take(more)
+        Ok(())
     }
 
     /// Takes place for bytes here and not above, where they are counted in another way.
@@ -301,6 +308,17 @@ impl Held {
         }
         self.bytes = bytes;
         Ok(())
+    }
+
+    /// Makes it more or less, of what neighbours share.
+    ///
+    /// # Errors
+    /// As [`MemoryAccount::take_share`]; it stays what it was then.
+    pub fn set_share(&mut self, bytes: usize, least: usize) -> Result<(), Full> {
+        if self.bytes < bytes {
+            self.account.leaves_others_theirs(bytes - self.bytes, least)?;
+        }
+        self.set(bytes)
     }
 
     fn give_back(&self, less: usize) {

@@ -21,9 +21,12 @@
 //!   (`of_those_who_have_most_the_one_that_was_silent_longest_goes`);
 //! - one who waits sends more away each time that it was in vain, as the hub's share may have got smaller than what is
 //!   here, and at most 63 of them; after that nobody goes for that way for [`IN_VAIN_FOR`]
-//!   (`after_those_who_went_in_vain_nobody_goes_for_a_while`);
-//! - few wait, and the others are refused at once (`few_wait_for_a_full_way`); who has more than one of them does not come
-//!   before it (`who_has_more_stands_back_for_who_waits`).
+//!   (`after_those_who_went_in_vain_nobody_goes_for_a_while`), nor where it has given up
+//!   (`who_gives_up_leaves_the_rest_alone`);
+//! - few wait, and the others are refused at once (`few_wait_for_a_full_way`), as is who has somewhere else to go
+//!   (`a_full_way_is_waited_for_when_nobody_else_is_left`); who has more than one of them does not come before it
+//!   (`who_has_more_stands_back_for_who_waits`), and a place that is given back is asked for soon
+//!   (`who_waits_asks_soon_for_a_place_that_is_given_back`).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -40,7 +43,8 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::stream_budget::Asker;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Stream;
@@ -51,7 +55,7 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// How often one who waits asks again, each time after twice as long: three seconds in all.
 const ROUNDS: u32 = 6;
-/// The first time. The hub and the other node have to hear first that somebody has gone.
+/// The first time, and after somebody has gone: the hub and the other node have to hear of that first.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// Who is sent away for one who waits: one at first, and twice as many each time that it was in vain.
 #[cfg(test)]
@@ -87,6 +91,8 @@ struct Carried {
 pub(crate) struct LinkPlaces {
     opened: Instant,
     state: Mutex<LinkPlacesState>,
+    /// A connection has ended.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -109,6 +115,8 @@ struct LinkPlace {
 struct Turn<'a> {
     places: &'a LinkPlaces,
     number: u64,
+    /// How many have gone for it, in vain until it has what it waits for.
+    gone: usize,
 }
 
 /// A stream to another node that has its place here.
@@ -120,14 +128,16 @@ pub(crate) struct PlacedStream {
 
 impl LinkPlaces {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { opened: Instant::now(), state: Mutex::default() })
+        Arc::new(Self { opened: Instant::now(), state: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Connects one who asks from an address to a pod, and waits for somebody to make room where the way is full.
+    /// Connects one who asks from an address to a pod. Where the way is full, one who `waits` does so for somebody to make
+    /// room.
     pub(crate) async fn connect<D>(
         self: &Arc<Self>,
         realm: &ClusterName,
         (from, to): (IpAddr, IpAddr),
+        waits: bool,
         dial: impl Fn() -> D,
     ) -> Result<PlacedStream, NetError>
     where
@@ -142,18 +152,23 @@ impl LinkPlaces {
             Err(NetError::WayFull(bottleneck)) => bottleneck,
             reached => return Ok(self.hold(whose, reached?)),
         };
-        let _turn = self.wait(&whose).ok_or(NetError::WayFull(full))?;
-        let mut gone = 0;
+        let turn = if waits { self.wait(&whose) } else { None };
+        let mut turn = turn.ok_or(NetError::WayFull(full))?;
         for round in 0..ROUNDS {
-            gone += self.send_away(&whose, full, 1_usize << round);
-            sleep(PAUSE_FIRST * (1_u32 << round)).await;
-            match dial().await {
-                Err(NetError::WayFull(bottleneck)) => full = bottleneck,
-                reached => return Ok(self.hold(whose, reached?)),
+            turn.gone += self.send_away(&whose, full, 1_usize << round);
+            let until = Instant::now() + PAUSE_FIRST * (1_u32 << round);
+            while Instant::now() < until {
+                if timeout_at(until, self.freed.notified()).await.is_ok() {
+                    sleep(PAUSE_FIRST).await;
+                }
+                match dial().await {
+                    Err(NetError::WayFull(bottleneck)) => full = bottleneck,
+                    reached => {
+                        turn.gone = 0;
+                        return Ok(self.hold(whose, reached?));
+                    }
+                }
             }
-        }
-        if 0 < gone {
-            self.state.lock().in_vain.push((whose, Instant::now()));
         }
         Err(NetError::WayFull(full))
     }
@@ -184,7 +199,7 @@ impl LinkPlaces {
         let number = state.number();
         state.waiting.insert(number, whose.clone());
         drop(state);
-        Some(Turn { places: self, number })
+        Some(Turn { places: self, number, gone: 0 })
     }
 
     /// Has so many go for this one at most. How many go.
@@ -294,12 +309,18 @@ impl LinkPlace {
 impl Drop for LinkPlace {
     fn drop(&mut self) {
         self.places.state.lock().all.remove(&self.carried.number);
+        self.places.freed.notify_waiters();
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.places.state.lock().waiting.remove(&self.number);
+        let mut state = self.places.state.lock();
+        if let Some(whose) = state.waiting.remove(&self.number)
+            && 0 < self.gone
+        {
+            state.in_vain.push((whose, Instant::now()));
+        }
     }
 }
 
@@ -381,7 +402,7 @@ mod tests {
         to: &str,
         dial: impl Fn() -> Dialled,
     ) -> Result<PlacedStream, NetError> {
-        places.connect(&ClusterName::root(), (ip(from), ip(to)), dial).await
+        places.connect(&ClusterName::root(), (ip(from), ip(to)), true, dial).await
     }
 
     /// So many connections.
@@ -457,6 +478,35 @@ mod tests {
         assert_eq!(going(&stranger).len(), 2 * SENT_AWAY_MAX - 1, "one each is a fair share");
         let state = places.state.lock();
         assert!(state.waiting.is_empty() && state.in_vain.len() == 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_the_rest_alone() {
+        let places = LinkPlaces::new();
+        let to = "10.64.1.7";
+        let stranger = open(&places, "192.0.2.1", to, 9).await;
+        tokio::time::advance(SILENT_AFTER).await;
+        let mut waits = Box::pin(connect(&places, "192.0.2.2", to, full));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(waits);
+        assert_eq!(going(&stranger).len(), 1);
+        assert!(connect(&places, "192.0.2.3", to, full).await.is_err());
+        assert_eq!(going(&stranger).len(), 1, "the first one went in vain");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_asks_soon_for_a_place_that_is_given_back() {
+        let places = LinkPlaces::new();
+        let to = "10.64.1.7";
+        let mut stranger = open(&places, "192.0.2.1", to, 9).await;
+        let dial = || if places.state.lock().all.len() < 9 { reached() } else { full() };
+        let mut waits = Box::pin(connect(&places, "192.0.2.2", to, dial));
+        let two = Duration::from_secs(2);
+        assert!(tokio::time::timeout(two, &mut waits).await.is_err(), "its last round has begun");
+        let begun = Instant::now();
+        drop(stranger.pop());
+        assert!(waits.await.is_ok());
+        assert!(begun.elapsed() < 2 * PAUSE_FIRST, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -166,7 +166,7 @@ impl Realm {
             Hop::Elsewhere { at } => {
                 let realm = self.clone();
                 Connecting::Later(Box::pin(async move {
-                    let far = realm.dial(from, client.address, at, CONNECT_TIMEOUT).await?;
+                    let far = realm.dial(from, client.address, at, true).await?;
                     Ok(realm.join(client, seen.unwrap_or(at), at, far))
                 }))
             }
@@ -197,16 +197,22 @@ impl Realm {
         self.shared.tasks.spawn_on(task, &self.shared.runtime);
     }
 
-    /// A stream to a pod on another node.
+    /// A stream to a pod on another node. Where the way is full, one who `waits` does so for somebody to make room, and the
+    /// others have somewhere else to go.
     pub(crate) async fn dial(
         &self,
         source: Source,
         from: SocketAddr,
         to: SocketAddr,
-        wait: Duration,
+        waits: bool,
     ) -> Result<RemoteStream, NetError> {
-        let dialled = self.dial_uncounted(source, from, to, wait).await;
-        dialled.inspect_err(|error| self.shared.gates.refused(Gate::Link, *error))
+        let dialled = self.dial_uncounted(source, from, to, waits).await;
+        if let Err(error) = &dialled
+            && (waits || !matches!(error, NetError::WayFull(_)))
+        {
+            self.shared.gates.refused(Gate::Link, *error);
+        }
+        dialled
     }
 
     async fn dial_uncounted(
@@ -214,16 +220,17 @@ impl Realm {
         source: Source,
         from: SocketAddr,
         to: SocketAddr,
-        wait: Duration,
+        waits: bool,
     ) -> Result<RemoteStream, NetError> {
         self.known(|known| known.elsewhere(source, to.ip(), Protocol::Tcp))?;
         let remote = self.shared.remote().ok_or(NetError::Unreachable)?;
         let mut outage = remote.outage();
         let dial = || remote.connect(&self.name, from, to);
-        let connect = self.shared.link_places.connect(&self.name, (from.ip(), to.ip()), dial);
+        let places = &self.shared.link_places;
+        let connect = places.connect(&self.name, (from.ip(), to.ip()), waits, dial);
         let stream = tokio::select! {
             biased;
-            dialled = timeout(wait, connect) => dialled.map_err(|_| NetError::Timeout)??,
+            dialled = timeout(CONNECT_TIMEOUT, connect) => dialled.map_err(|_| NetError::Timeout)??,
             () = &mut outage => return Err(NetError::Unreachable),
         };
         let leave = stream.leave();

@@ -27,6 +27,8 @@
 //!   longer than [`STICKY_ANSWER_WAIT`] (`who_meets_a_crowd_of_full_pods_is_told_soon`); the next one asks others
 //!   (`clients_of_a_crowd_of_full_pods_ask_different_ones`), and who was asked last has its time to answer
 //!   (`who_is_asked_last_of_a_crowd_has_its_time_to_answer`);
+//! - where a way is full, who has somewhere else to go goes there at once, nobody makes room for it, and its pod is not
+//!   passed over for that (`a_full_way_is_waited_for_when_nobody_else_is_left`);
 //! - nobody waits for a link that is known to be down
 //!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
 
@@ -46,7 +48,7 @@ use crate::endpoint_health::EndpointFault;
 use crate::error::NetError;
 use crate::gates::Gate;
 use crate::ports::{Admission, Ports};
-use crate::realm::{CONNECT_TIMEOUT, Realm};
+use crate::realm::Realm;
 use crate::remote::RemoteStream;
 use crate::route::{Hop, Link, Route, Source, Standing, To};
 use crate::service::Service;
@@ -212,13 +214,14 @@ impl Realm {
                 None => {}
             }
             let over = late || race.waiting.is_empty();
-            match self.other(service, port, &client, &race, over) {
+            match self.other(service, port, &client, &race, over && race.way_full.is_none()) {
                 Some(Other::Here { pod, at, admission }) => {
                     race.leave();
                     let conn = pod.let_in(admission?, client, seen.unwrap_or(at), at);
                     return conn.inspect(|_| service.keep(ip, at));
                 }
                 Some(Other::Elsewhere(next)) => race.enter(next),
+                None if over && race.way_full.is_some() => race.last = race.way_full.take(),
                 None if race.waiting.is_empty() || late && matches!(failure, NetError::Full(_)) => {
                     race.leave();
                     return Err(failure);
@@ -300,6 +303,10 @@ struct DialRace {
     full: usize,
     /// When the first of those did.
     full_since: Option<Instant>,
+    /// The first whose way is full. That says nothing of the pod.
+    way_full: Option<SocketAddr>,
+    /// The same once nobody else is left: somebody may make room on the way there.
+    last: Option<SocketAddr>,
     /// Those that have not answered yet.
     waiting: Vec<SocketAddr>,
 }
@@ -309,7 +316,8 @@ impl DialRace {
         let link = realm.link();
         let dials = FuturesUnordered::new();
         let (tried, waiting) = (HashSet::new(), Vec::new());
-        Self { realm, source, from, link, dials, tried, full: 0, full_since: None, waiting }
+        let (full, full_since, way_full, last) = (0, None, None, None);
+        Self { realm, source, from, link, dials, tried, full, full_since, way_full, last, waiting }
     }
 
     /// Whether those that were full are few enough, and the first of them not long ago, to ask one more.
@@ -332,7 +340,7 @@ impl DialRace {
     fn enter(&mut self, endpoint: SocketAddr) {
         let (realm, source, from) = (self.realm.clone(), self.source, self.from);
         self.dials.push(Box::pin(async move {
-            (endpoint, realm.dial(source, from, endpoint, CONNECT_TIMEOUT).await)
+            (endpoint, realm.dial(source, from, endpoint, false).await)
         }));
         self.tried.insert(endpoint);
         self.waiting.push(endpoint);
@@ -340,6 +348,9 @@ impl DialRace {
 
     /// The next to answer or to fail, `None` after so long without either.
     async fn next(&mut self, patience: Option<Duration>) -> Option<Outcome> {
+        if let Some(last) = self.last.take() {
+            return Some((last, self.realm.dial(self.source, self.from, last, true).await));
+        }
         let next = self.dials.next();
         let outcome = match patience {
             Some(patience) => timeout(patience, next).await.ok().flatten(),
@@ -354,6 +365,9 @@ impl DialRace {
                         self.full += 1;
                         self.full_since = self.full_since.or_else(|| Some(Instant::now()));
                         self.note(*endpoint, EndpointFault::Full);
+                    }
+                    Err(NetError::WayFull(_)) => {
+                        self.way_full = self.way_full.or(Some(*endpoint));
                     }
                     Err(error) if is_no_way(*error) => self.note(*endpoint, EndpointFault::Gone),
                     Err(_) => {}

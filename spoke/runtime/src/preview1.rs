@@ -20,7 +20,8 @@
 //!   `a_read_only_mount_stays_as_it_is_whatever_is_called`);
 //! - files that it has open count as the pod's, and what is closed is free again
 //!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`,
-//!   `each_mount_counts_as_the_descriptors_that_it_has`);
+//!   `each_mount_counts_as_the_descriptors_that_it_has`), and neighbours have theirs
+//!   (`a_core_program_that_opens_files_leaves_its_neighbours_some`);
 //! - what a call holds is on its memory (`the_names_of_a_large_directory_are_on_the_programs_memory`,
 //!   `a_read_is_of_what_the_programs_memory_holds`, `what_a_program_waits_for_is_on_its_memory`), and a path has an end
 //!   (`a_path_beyond_all_is_refused`);
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use freewheel_spoke_account::{Full, Held, MemoryAccount};
 use freewheel_spoke_engine::PREVIEW_1;
 use freewheel_spoke_logs::LogSink;
+use freewheel_spoke_net::FILES_LEAST;
 use tokio::runtime::Handle;
 use wasmtime::{
     AsContextMut as _, Caller, Engine, Extern, Linker, Result, Store, UpdateDeadline, bail,
@@ -130,7 +132,9 @@ impl Core {
     pub(crate) fn store(engine: &Engine, world: CoreWorld<'_>) -> Result<Store<Self>> {
         let CoreWorld { mut wasi, mounts, files, calls, memory, log, .. } = world;
         let CoreWorld { timers, given, mappings: mapped, .. } = world;
-        let Ok(open) = files.take(mounts.count()) else { bail!("too many open files") };
+        let Ok(open) = files.take_share(mounts.count(), FILES_LEAST) else {
+            bail!("too many open files")
+        };
         mounts.preopen(&mut wasi)?;
         let mut wasi = wasi.build_p1();
         wasi.ctx().table.set_max_capacity(HANDLES_MAX);
@@ -175,7 +179,7 @@ impl Core {
     fn book(&mut self, more: usize) -> bool {
         let open = self.wasi.ctx().table.iter_mut().filter_map(|entry| descriptor(entry));
         let open = open.filter(|open| !self.mounts.contains(open)).count();
-        match self.open.set(self.mounts.len() + open + more) {
+        match self.open.set_share(self.mounts.len() + open + more, FILES_LEAST) {
             Ok(()) => true,
             Err(full) => {
                 if !std::mem::replace(&mut self.is_full_logged, true) {

@@ -373,6 +373,24 @@ async fn a_core_program_that_opens_files_is_told_when_its_pod_has_enough() {
     nothing_is_held(&node).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_program_that_opens_files_leaves_its_neighbours_some() {
+    let node = node();
+    node.fabric.files().set_limit(64);
+    let main = "(call $must (call $open (i32.const 200) (i32.const 4) (i32.const 1)))
+        (loop $more (br_if $more (i32.eqz (call $open (i32.const 200) (i32.const 4) (i32.const 0)))))
+        (call $must (call $clock (i32.const 0) (i64.const 1) (i32.const 8)))
+        (i32.store (i32.const 24) (i32.const 100)) (i32.store (i32.const 28) (i32.const 6))
+        (call $must (call $write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 8)))
+        (loop $on (br $on))";
+    let id = node.start(mounted(&node, "opener", main, false));
+    node.logged("opener", "hello").await;
+    assert_eq!(node.fabric.files().used(), 32, "half of what the node has");
+    node.runtime.stop(&id, Duration::ZERO);
+    assert_eq!(node.exited(&id).await.code, 137);
+    nothing_is_held(&node).await;
+}
+
 /// Stores go with their tasks, a moment after the end was told.
 async fn nothing_is_held(node: &Node) {
     let gone = async {

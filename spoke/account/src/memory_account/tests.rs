@@ -56,6 +56,20 @@ fn who_has_a_share_leaves_others_theirs() {
 }
 
 #[test]
+fn a_place_that_grows_leaves_others_theirs() {
+    let node = MemoryAccount::node();
+    node.set_limit(64);
+    let pod = MemoryAccount::within(&node, Level::Pod, Some(256));
+    let mut held = pod.nothing();
+    let most = (1..).take_while(|files| held.set_share(*files, 4).is_ok()).last();
+    assert_eq!((most, held.bytes(), node.used()), (Some(32), 32, 32));
+    node.set_limit(40);
+    held.set_share(20, 4).unwrap();
+    assert!(held.set_share(21, 4).is_err(), "what is left has become less");
+    assert_eq!((held.bytes(), node.used()), (20, 20));
+}
+
+#[test]
 fn what_is_held_grows_shrinks_and_goes() {
     let node = MemoryAccount::node();
     node.set_limit(100);

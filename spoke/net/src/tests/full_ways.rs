@@ -62,6 +62,39 @@ async fn idle_clients_of_a_full_way_make_room_for_a_pod() {
 }
 
 #[tokio::test]
+async fn a_full_way_is_waited_for_when_nobody_else_is_left() {
+    let (fabric, port, mut stranger) = taken().await;
+    let near = add(&fabric, "near", "10.64.0.9");
+    let listener = near.listen(at("0.0.0.0:8080"), 16).unwrap();
+    tokio::spawn(async move {
+        while let Ok(conn) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut rx, mut tx) = tokio::io::split(conn.into_io());
+                let _ = tokio::io::copy(&mut rx, &mut tx).await;
+            });
+        }
+    });
+    let spec = |near: bool| {
+        let far = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+        let far = far.to(FAR, 8080);
+        if near { far.to("10.64.0.9", 8080).0 } else { far.0 }
+    };
+    let set = |near| fabric.set_service(&ClusterName::root(), "default", "web", Some(spec(near)));
+    set(true);
+    let mut others = Vec::new();
+    for last in 2..=5 {
+        let mut other = client(Ipv4Addr::new(127, 0, 0, last), port).await;
+        served(&mut other).await;
+        others.push(other);
+    }
+    assert_eq!(left(&mut stranger), SHARE, "the pod here has room");
+    set(false);
+    let mut other = client(Ipv4Addr::new(127, 0, 0, 6), port).await;
+    served(&mut other).await;
+    eventually(async || (left(&mut stranger) == SHARE - 1).then_some(())).await;
+}
+
+#[tokio::test]
 async fn who_has_most_of_a_full_way_is_refused_and_nobody_goes() {
     let (_fabric, port, mut stranger) = taken().await;
     let mut again = client(Ipv4Addr::LOCALHOST, port).await;

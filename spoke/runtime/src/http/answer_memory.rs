@@ -9,7 +9,9 @@
 //! - an answer counts until all of it has gone out, whether or not its guest has long gone on
 //!   (`what_clients_do_not_read_of_finished_answers_is_on_the_memory`, `what_hyper_could_not_write_counts_until_it_has`);
 //! - one for which there is no room is none, and its client is told to come again
-//!   (`what_clients_do_not_read_of_finished_answers_is_on_the_memory`).
+//!   (`what_clients_do_not_read_of_finished_answers_is_on_the_memory`);
+//! - a usual head costs no client its connection, and what hyper keeps of it counts with that
+//!   (`a_head_is_large_by_its_bytes_or_by_its_fields`, `what_hyper_keeps_of_an_answer_counts_with_its_connection`).
 
 use freewheel_spoke_account::Full;
 use http::HeaderMap;
@@ -33,25 +35,48 @@ const BETWEEN_BYTES: usize = 4;
 /// Bytes of a head beside its fields: its first line, and what hyper adds.
 const FIRST_LINES_BYTES: usize = 256;
 
+/// Most of a head that hyper may keep for as long as its connection is there: its text, and the places of its fields, which
+/// are as many as are left of those that are gone.
+const KEPT_TEXT_BYTES_MAX: usize = 8 << 10;
+const KEPT_PLACES_MAX: usize = 96;
+
+/// What that is beside what counts for every connection.
+pub(super) const KEPT_BYTES_MAX: usize =
+    2 * KEPT_TEXT_BYTES_MAX + KEPT_PLACES_MAX * world::FIELD_BYTES - WRITE_BUFFER_BYTES;
+
 /// The memory of one answer.
 pub(super) struct AnswerMemory {
     share: Share,
-    /// Bytes of its head, as text and as what it is made of.
-    head: usize,
+    /// Bytes of its head's text.
+    text: usize,
+    /// Places of its fields.
+    places: usize,
 }
 
 impl AnswerMemory {
     /// Of an answer whose body is to come.
     pub(super) fn new(head: &HeaderMap, mut share: Share) -> Result<Self, Full> {
-        let head = cost(head);
+        let fields = head.iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + BETWEEN_BYTES);
+        let text = FIRST_LINES_BYTES + fields.sum::<usize>();
+        let places = head.len().max(head.capacity());
         // hyper's text of it has room for twice as much.
-        share.set(2 * head + BODY_BYTES)?;
-        Ok(Self { share, head })
+        share.set(2 * (text + places * world::FIELD_BYTES) + BODY_BYTES)?;
+        Ok(Self { share, text, places })
     }
 
-    /// Whether hyper keeps more of its head than what counts for a connection that rests.
+    /// Whether hyper would keep more of its head than a connection may.
     pub(super) const fn has_large_head(&self) -> bool {
-        WRITE_BUFFER_BYTES < self.head
+        KEPT_TEXT_BYTES_MAX < self.text || KEPT_PLACES_MAX < self.places
+    }
+
+    /// What hyper keeps of its head, beside what counts for every connection.
+    pub(super) const fn kept(&self) -> usize {
+        if self.has_large_head() {
+            // Its connection ends with it.
+            return 0;
+        }
+        (2 * self.text + self.places * world::FIELD_BYTES).saturating_sub(WRITE_BUFFER_BYTES)
     }
 
     /// hyper has all of it: nothing of the body waits before it.
@@ -59,12 +84,6 @@ impl AnswerMemory {
         let _ = self.share.set(self.share.bytes() - WAITING_BYTES);
         self
     }
-}
-
-fn cost(head: &HeaderMap) -> usize {
-    let text = head.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN_BYTES);
-    let places = head.len().max(head.capacity());
-    FIRST_LINES_BYTES + text.sum::<usize>() + places * world::FIELD_BYTES
 }
 
 #[cfg(test)]
@@ -102,8 +121,13 @@ mod tests {
         let memory = ContainerMemory::new(None, &MemoryAccount::node());
         let is_large =
             |head: HeaderMap| AnswerMemory::new(&head, memory.share()).unwrap().has_large_head();
-        assert!(!is_large(head(0, 0)) && !is_large(head(20, 100)));
+        assert!(!is_large(head(0, 0)) && !is_large(head(25, 200)));
         assert!(is_large(head(1, 8 << 10)) && is_large(head(100, 1)));
+        let mut few = head(49, 1);
+        for number in 17..49 {
+            few.remove(format!("x-{number}"));
+        }
+        assert!(!is_large(few), "as many places as may be left of those that are gone");
         let mut emptied = head(100, 1);
         emptied.clear();
         assert!(is_large(emptied), "its places stay");

@@ -54,6 +54,7 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, slot: Arc<ConnectionS
     let service = service_fn(|request| {
         let (server, slot, head) = (server.clone(), slot.clone(), head.clone());
         async move {
+            head.has_sent().await;
             let (served, waiting) = head.is_whole();
             let request = request.map(|body| RequestBody::new(body, served.clone()));
             Ok::<_, Infallible>(answer(&server, &slot, request, waiting, served).await)
@@ -101,8 +102,8 @@ fn turn<C: Future>(
     cx: &mut Context<'_>,
 ) -> Poll<C::Output> {
     let turn = connection.poll(cx);
-    if slot.has_sent() {
-        head.is_sent();
+    if slot.has_sent() && head.is_sent() {
+        cx.waker().wake_by_ref();
     }
     turn
 }

@@ -33,16 +33,20 @@
 //! - a connection whose request is being served has nothing that could have to make room
 //!   (`what_comes_of_a_body_after_its_answer_has_begun_is_no_head`,
 //!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`), nor has one whose client has not taken all of its
-//!   answer, and what comes behind it is counted all the same (`who_has_not_taken_its_answer_makes_no_room`).
+//!   answer, and what comes behind it is counted all the same (`who_has_not_taken_its_answer_makes_no_room`);
+//! - what hyper has of answers is one of them at a time, however many requests a client sends before it reads
+//!   (`the_next_request_waits_until_the_last_answer_has_gone_out`, `requests_behind_each_other_are_all_answered`).
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::answer_memory::AnswerMemory;
+use super::answer_memory::{AnswerMemory, KEPT_BYTES_MAX};
 use super::hyper_buffers::{BUFFER_BYTES_MAX, READ_BUFFER_BYTES_FIRST, WRITE_BUFFER_BYTES};
 use crate::memory::{ContainerMemory, Share};
 
@@ -50,7 +54,7 @@ use crate::memory::{ContainerMemory, Share};
 /// as there are places for connections.
 const HEADS_BYTES_MAX: usize = 32 << 20;
 
-/// What one connection has at the most.
+/// What one connection has at the most, beside what hyper keeps of its answers.
 const CONNECTION_BYTES_MAX: usize = BUFFER_BYTES_MAX + WRITE_BUFFER_BYTES;
 
 /// The buffers of a connection over which so much may have come that hyper keeps.
@@ -212,7 +216,7 @@ impl RequestHeads {
 
 /// Bytes that heads may have which come, where there is so much memory; one fits in any.
 pub(super) fn part_of(memory: usize) -> usize {
-    (memory / 8).clamp(CONNECTION_BYTES_MAX, HEADS_BYTES_MAX)
+    (memory / 8).clamp(CONNECTION_BYTES_MAX + KEPT_BYTES_MAX, HEADS_BYTES_MAX)
 }
 
 /// The head of a request that waits for an instance.
@@ -255,6 +259,10 @@ struct HeadState {
     unsent: bool,
     /// What that holds, where it is a guest's.
     answer: Option<AnswerMemory>,
+    /// What hyper keeps of the largest so far, for as long as the connection is there.
+    kept: usize,
+    /// The next request is there, and waits for that.
+    next_waits: bool,
     now: Now,
 }
 
@@ -308,7 +316,7 @@ impl Head {
             state.came = behind;
         }
         state.came += bytes;
-        let wanted = buffers(READ_BUFFER_BYTES_FIRST + state.came);
+        let wanted = buffers(READ_BUFFER_BYTES_FIRST + state.came) + state.kept;
         open.grow(place, wanted, self.heads.most).ok_or_else(gone)
     }
 
@@ -316,12 +324,22 @@ impl Head {
         open.insert(false, Part { share, leave: self.leave.clone() })
     }
 
+    /// Until the answer before has gone out. hyper asks for the next one as soon as it has that, and puts heads together
+    /// without a bound.
+    pub(super) async fn has_sent(&self) {
+        poll_fn(|_| {
+            let state = &mut *self.state.lock();
+            state.next_waits = state.unsent;
+            if state.unsent { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
     /// The head is whole: what its request holds while it is served, and its place until an instance takes it; `None`:
     /// there is no room to wait in.
     pub(super) fn is_whole(self: &Arc<Self>) -> (Arc<Served>, Option<Waiting>) {
         let state = &mut *self.state.lock();
         state.requests += 1;
-        (state.unsent, state.answer) = (false, None);
         let served = Arc::new(Served { head: self.clone(), request: state.requests });
         let now = std::mem::take(&mut state.now);
         let came = matches!(now, Now::Comes(_));
@@ -334,7 +352,7 @@ impl Head {
         };
         let waiting = share.as_ref().and_then(|share| {
             let own = (READ_BUFFER_BYTES_FIRST + state.came).min(BUFFER_BYTES_MAX);
-            let read_into = share.bytes().saturating_sub(WRITE_BUFFER_BYTES);
+            let read_into = share.bytes().saturating_sub(WRITE_BUFFER_BYTES + state.kept);
             // One that came together with the request before it is in as much as hyper has read into.
             self.heads.wait(if came { own } else { read_into }, read_into)
         });
@@ -342,10 +360,14 @@ impl Head {
         (served, waiting)
     }
 
-    /// The last of an answer has gone out.
-    pub(super) fn is_sent(&self) {
+    /// The last of an answer has gone out; whether the next request has waited for that, and is to be looked at again.
+    #[must_use]
+    pub(super) fn is_sent(&self) -> bool {
         let state = &mut *self.state.lock();
         (state.unsent, state.answer) = (false, None);
+        if std::mem::take(&mut state.next_waits) {
+            return true;
+        }
         match std::mem::take(&mut state.now) {
             Now::Sends(share, true) => {
                 let mut open = self.heads.open.lock();
@@ -360,6 +382,7 @@ impl Head {
                 }
             }
         }
+        false
     }
 
     /// The request is over, but for what of its answer hyper may still have.
@@ -376,7 +399,7 @@ impl Head {
     /// The request is over; what hyper has read into stays.
     fn rests(&self, state: &mut HeadState) {
         let (Now::Whole(share) | Now::Sends(share, _)) = &mut state.now else { return };
-        if !share.grows_to(buffers(state.last.max(READ_BUFFER_BYTES_FIRST))) {
+        if !share.grows_to(buffers(state.last.max(READ_BUFFER_BYTES_FIRST)) + state.kept) {
             self.leave.cancel();
         }
         let share = std::mem::replace(share, self.heads.memory.share());
@@ -407,6 +430,7 @@ impl Served {
         let mut state = self.head.state.lock();
         if state.requests == self.request {
             state.unsent = true;
+            state.kept = answer.as_ref().map_or(0, AnswerMemory::kept).max(state.kept);
             state.answer = answer.map(AnswerMemory::body_has_come);
         }
     }

@@ -254,6 +254,22 @@ async fn what_clients_do_not_read_of_finished_answers_is_on_the_memory() {
     assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_behind_each_other_are_all_answered() {
+    const REQUESTS: usize = 300;
+    let node = node();
+    up(&node, web(&node)).await;
+    let conn = node.dial("web", 8080).unwrap();
+    let (mut rx, mut tx) = tokio::io::split(conn);
+    let heads = "HEAD /hello HTTP/1.1\r\nhost: web\r\n\r\n".repeat(REQUESTS - 1);
+    let last = "GET /hello HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n";
+    let mut all = Vec::new();
+    let asked = async { tx.write_all(format!("{heads}{last}").as_bytes()).await.unwrap() };
+    let both = async { tokio::join!(asked, rx.read_to_end(&mut all)) };
+    timeout(SOON, both).await.unwrap().1.unwrap();
+    assert_eq!(String::from_utf8_lossy(&all).matches("HTTP/1.1 200").count(), REQUESTS);
+}
+
 /// Sends a POST to `/after`, without its body.
 async fn begin(node: &Node) -> ConnIo {
     let head = "POST /after HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n";

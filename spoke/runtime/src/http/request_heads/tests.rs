@@ -1,6 +1,7 @@
 //! How heads come, wait and rest, without a connection.
 
 use freewheel_spoke_account::MemoryAccount;
+use futures::FutureExt as _;
 
 use super::*;
 
@@ -164,7 +165,7 @@ fn who_has_not_taken_its_answer_makes_no_room() {
         other.heard(LARGEST).unwrap();
     }
     assert_eq!((leave[0].is_cancelled(), memory.used()), (false, counted + 14 * FULL));
-    place.is_sent();
+    assert!(!place.is_sent());
     let head = || {
         let head = heads.place(CancellationToken::new());
         head.heard(LARGEST).unwrap();
@@ -199,7 +200,7 @@ fn who_has_taken_its_answer_rests() {
     drop(answer);
     assert!(heads.open.lock().parts.is_empty());
     assert!(FIRST + LARGEST < memory.used(), "hyper has what it could not write");
-    place.is_sent();
+    assert!(!place.is_sent());
     assert!(heads.open.lock().longest_rest().is_some());
     assert_eq!(memory.used(), FIRST);
     // The same of one that goes before it has taken all.
@@ -209,6 +210,42 @@ fn who_has_taken_its_answer_rests() {
     answer.sends(Some(given));
     drop((answer, place));
     assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn what_hyper_keeps_of_an_answer_counts_with_its_connection() {
+    let (memory, heads) = heads(8 << 20);
+    let place = heads.place(CancellationToken::new());
+    place.heard(1).unwrap();
+    let mut fields = http::HeaderMap::new();
+    fields.insert("x", http::HeaderValue::from_bytes(&[b'y'; 6 << 10]).unwrap());
+    for bytes in [fields, http::HeaderMap::new()] {
+        let (answer, _) = place.is_whole();
+        answer.sends(Some(AnswerMemory::new(&bytes, memory.share()).unwrap()));
+        drop(answer);
+        assert!(!place.is_sent());
+        let kept = memory.used() - FIRST;
+        assert!((4 << 10..6 << 10).contains(&kept), "{kept}");
+    }
+    drop(place);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn the_next_request_waits_until_the_last_answer_has_gone_out() {
+    let (memory, heads) = heads(8 << 20);
+    let place = heads.place(CancellationToken::new());
+    let may_ask = || place.has_sent().now_or_never().is_some();
+    place.heard(1).unwrap();
+    assert!(may_ask());
+    let (answer, _) = place.is_whole();
+    let given = AnswerMemory::new(&http::HeaderMap::new(), memory.share()).unwrap();
+    answer.sends(Some(given));
+    drop(answer);
+    assert!(!may_ask() && FIRST + LARGEST < memory.used());
+    assert!(place.is_sent(), "the next one has to be looked at");
+    assert!(may_ask() && !place.is_sent());
+    assert_eq!(memory.used(), FIRST);
 }
 
 #[test]
