@@ -124,6 +124,13 @@ async fn a_dry_run_tells_what_would_be_done() {
             "plan: placement none is not there, or nobody has decided: no cluster is given anything".to_owned(),
         ]
     );
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_of_what_a_change_leads_to() {
+    let hub = hub().await;
+    hub.create("root", "manifestworkreplicasets", "default", set(json!({"type": "All"}))).await;
     let same = changed(&hub, |it| it["metadata"]["labels"] = json!({"a": "b"})).await;
     assert_eq!(same, Vec::<String>::new());
     let led = changed(&hub, |it| {
