@@ -226,10 +226,7 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
         if (&seen.uid, &seen.key) != (&device.uid, &device.key) {
             return Err(DeviceError::Changed(device.name.clone()));
         }
-        let patch = json!({"metadata": {
-            "resourceVersion": seen.version,
-            "annotations": {AGENT_KEY_ANNOTATION: to, DEVICE_LABELS_ANNOTATION: null},
-        }});
+        let patch = hand_over_patch(&seen.version, to);
         match client.json(Method::PATCH, &path, "application/merge-patch+json", &patch).await {
             Ok(_) => return Ok(()),
             // Its status was written just now.
@@ -239,6 +236,14 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
         seen = find(client, &device.name).await?.unwrap_or_default();
     }
     Err(DeviceError::Changed(device.name.clone()))
+}
+
+/// What is sent for it, where this version was looked at.
+pub fn hand_over_patch(version: &str, to: &str) -> Value {
+    json!({"metadata": {
+        "resourceVersion": version,
+        "annotations": {AGENT_KEY_ANNOTATION: to, DEVICE_LABELS_ANNOTATION: null},
+    }})
 }
 
 /// Notes that a board has the place that it was to take: from here on nobody takes its order back.
