@@ -4,6 +4,8 @@
 //!
 //! Guarantees:
 //! - a device whose ManagedCluster somebody has deleted is wiped by its key (`who_has_no_name_any_more_is_wiped_by_its_key`);
+//! - who has come again under another name is not wiped by the one that it had
+//!   (`who_has_another_name_by_now_is_wiped_by_that_alone`);
 //! - said again it wipes nobody who has come under the name since (`who_came_later_is_wiped_by_its_key_alone`).
 
 use freewheel_hub_api::device_orders::Wipe;
@@ -41,7 +43,11 @@ async fn decommission(
     let known = devices::wipes(client, Some(name)).await?;
     let Some(device) = device else {
         return match nameless(name, &known, meant)? {
-            Some(key) => Ok(vec![devices::wipe(client, name, &key.to_string()).await?]),
+            Some(key) => {
+                let key = key.to_string();
+                is_nobody_else(name, &key, devices::named(client, &key).await?)?;
+                Ok(vec![devices::wipe(client, name, &key).await?])
+            }
             None => Ok(known),
         };
     };
@@ -66,6 +72,18 @@ fn nameless(
         Some(key) => Ok(Some(key.parse()?)),
         None if known.is_empty() => Err(DeviceError::Unknown(name.to_owned())),
         None => Ok(None),
+    }
+}
+
+/// That the device with this key, which nobody has the name of, has no other name.
+fn is_nobody_else(meant: &str, key: &str, has: Option<String>) -> Result<(), DeviceError> {
+    match has {
+        // It has come under this very name just now: it is the one that is meant.
+        Some(name) if name != meant => {
+            let (meant, key) = (meant.to_owned(), key.to_owned());
+            Err(DeviceError::HasAnotherName { meant, name, key })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -108,6 +126,16 @@ mod tests {
         assert!(matches!(nameless("pi-7", &[], None), Err(DeviceError::Unknown(_))));
         let odd = nameless("pi-7", &[], Some("k1")).unwrap_err().to_string();
         assert!(odd.contains("sha256:"), "{odd}");
+    }
+
+    #[test]
+    fn who_has_another_name_by_now_is_wiped_by_that_alone() {
+        assert!(is_nobody_else("pi-7", "k1", None).is_ok());
+        assert!(is_nobody_else("pi-7", "k1", Some("pi-7".to_owned())).is_ok());
+        let refused = is_nobody_else("pi-7", "k1", Some("pi-8".to_owned())).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.starts_with("the device with key k1 is pi-8 now, not pi-7"), "{text}");
+        assert!(text.contains("`hub decommission pi-8`"), "{text}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ const CLUSTERS: &str = "/apis/cluster.open-cluster-management.io/v1/managedclust
 const JSON: &str = "application/json";
 /// Letters of what an order is known by.
 const ID_LETTERS: usize = 24;
+/// Devices that are looked at at a time.
+const PAGE_ITEMS: usize = 500;
 /// Times that an object is looked at again because somebody else has just written it.
 const TRIES_MAX: usize = 8;
 
@@ -67,6 +69,18 @@ pub enum DeviceError {
         /// The name.
         name: String,
         /// The key that has it.
+        key: String,
+    },
+    /// It has come again under another name.
+    #[error(
+        "the device with key {key} is {name} now, not {meant}: if it is meant, say so by that name (`hub decommission {name}`)"
+    )]
+    HasAnotherName {
+        /// By which it was called.
+        meant: String,
+        /// The name that it has.
+        name: String,
+        /// Its key.
         key: String,
     },
     /// A key is of one device.
@@ -135,6 +149,22 @@ async fn get_if_there(client: &Client, path: &str) -> Result<Option<Value>, Clie
 /// The device of this name.
 pub async fn find(client: &Client, name: &str) -> Result<Option<Device>, ClientError> {
     Ok(get_if_there(client, &format!("{CLUSTERS}/{name}")).await?.as_ref().map(read))
+}
+
+/// The name of the device with this key, whichever that is.
+pub async fn named(client: &Client, key: &str) -> Result<Option<String>, ClientError> {
+    let mut next = String::new();
+    loop {
+        let page = client.get(&format!("{CLUSTERS}?limit={PAGE_ITEMS}&continue={next}")).await?;
+        let mut devices = page["items"].as_array().into_iter().flatten().map(read);
+        if let Some(found) = devices.find(|device| device.key.as_deref() == Some(key)) {
+            return Ok(Some(found.name));
+        }
+        match page["metadata"]["continue"].as_str() {
+            Some(more) if !more.is_empty() => more.clone_into(&mut next),
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// Whether it is in session with its hub, or was until a moment ago.
@@ -226,10 +256,7 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
         if (&seen.uid, &seen.key) != (&device.uid, &device.key) {
             return Err(DeviceError::Changed(device.name.clone()));
         }
-        let patch = json!({"metadata": {
-            "resourceVersion": seen.version,
-            "annotations": {AGENT_KEY_ANNOTATION: to, DEVICE_LABELS_ANNOTATION: null},
-        }});
+        let patch = hand_over_patch(&seen.version, to);
         match client.json(Method::PATCH, &path, "application/merge-patch+json", &patch).await {
             Ok(_) => return Ok(()),
             // Its status was written just now.
@@ -239,6 +266,14 @@ pub async fn hand_over(client: &Client, device: &Device, to: &str) -> Result<(),
         seen = find(client, &device.name).await?.unwrap_or_default();
     }
     Err(DeviceError::Changed(device.name.clone()))
+}
+
+/// What is sent for it, where this version was looked at.
+pub fn hand_over_patch(version: &str, to: &str) -> Value {
+    json!({"metadata": {
+        "resourceVersion": version,
+        "annotations": {AGENT_KEY_ANNOTATION: to, DEVICE_LABELS_ANNOTATION: null},
+    }})
 }
 
 /// Notes that a board has the place that it was to take: from here on nobody takes its order back.

@@ -32,7 +32,8 @@ pub struct MemoryTransport {
     peer: Mutex<SocketAddr>,
     meter: Arc<Meter>,
     heard: AtomicU64,
-    deaf: AtomicBool,
+    /// How often something seems to come yet; `None`: always.
+    hears: Mutex<Option<u64>>,
     pipe: usize,
 }
 
@@ -62,7 +63,7 @@ pub fn pair_of(pipe: usize) -> (Arc<MemoryTransport>, Arc<MemoryTransport>) {
             peer: Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
             meter: Arc::default(),
             heard: AtomicU64::new(0),
-            deaf: AtomicBool::new(false),
+            hears: Mutex::new(None),
             pipe,
         })
     };
@@ -89,7 +90,12 @@ impl MemoryTransport {
 
     /// From now on nothing seems to come from the other end any more.
     pub fn hear_nothing(&self) {
-        self.deaf.store(true, Ordering::Relaxed);
+        self.hear_no_more_than(0);
+    }
+
+    /// From now on something seems to come from the other end so often yet: what was on its way.
+    pub fn hear_no_more_than(&self, count: u64) {
+        *self.hears.lock() = Some(count);
     }
 
     fn stream(&self, (mut send, recv): End) -> Stream {
@@ -258,8 +264,14 @@ impl Transport for MemoryTransport {
 
     fn heard(&self) -> u64 {
         // Acknowledgements always come at once here.
-        let more = u64::from(!self.deaf.load(Ordering::Relaxed));
+        let mut hears = self.hears.lock();
+        let more = hears.map_or(1, |left| left.min(1));
+        *hears = hears.map(|left| left - more);
         self.heard.fetch_add(more, Ordering::Relaxed)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.heard()
     }
 
     fn peer(&self) -> Peer {

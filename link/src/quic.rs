@@ -332,6 +332,10 @@ impl Transport for Quic {
         self.connection.stats().udp_rx.datagrams
     }
 
+    fn acknowledged(&self) -> u64 {
+        self.connection.stats().frame_rx.acks
+    }
+
     fn peer(&self) -> Peer {
         let chain = self
             .connection

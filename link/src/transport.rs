@@ -209,6 +209,8 @@ pub trait Transport: Send + Sync + 'static {
     fn carried(&self, class: Class) -> Carried;
     /// Grows whenever something comes from the other end, if only the acknowledgement of what was sent.
     fn heard(&self) -> u64;
+    /// Grows whenever the other end acknowledges something that was sent, and by nothing else that comes from it.
+    fn acknowledged(&self) -> u64;
 }
 
 /// How a spoke gets a connection to its hub.

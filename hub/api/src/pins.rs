@@ -102,6 +102,19 @@ impl Pins {
         self.add(images, |image| other.0.get(image).copied())
     }
 
+    /// Whether an object that is stored so may say what one of these images stands for that is not looked up. Of many
+    /// that say nothing of it none is read.
+    #[must_use]
+    pub fn may_learn(&self, images: &BTreeSet<String>, body: &[u8]) -> bool {
+        let Ok(body) = std::str::from_utf8(body) else { return false };
+        let mut lacking = images.iter().filter(|image| self.lacks(image));
+        lacking.any(|image| {
+            // The annotation's text within the object's.
+            let said = json!(format!("{}:", json!(image))).to_string();
+            body.contains(said.trim_matches('"'))
+        })
+    }
+
     fn add(&mut self, images: &BTreeSet<String>, find: impl Fn(&str) -> Option<Digest>) -> bool {
         let before = self.0.len();
         for image in images {
@@ -267,6 +280,24 @@ mod tests {
         let mut other = Pins::default();
         assert!(other.take_over(&images(&["app:v1", "gone"]), &pins));
         assert_eq!(other.iter().map(|(image, _)| image).collect::<Vec<_>>(), ["app:v1"]);
+    }
+
+    #[test]
+    fn who_knows_an_image_is_found_unread() {
+        let all = images(&["app:v1", "hub:6443/team/side", "gone"]);
+        let mut pod = with(&["app:v1", "hub:6443/team/side", "gone"]);
+        let body = |pod: &Value| serde_json::to_vec(pod).unwrap();
+        let none = Pins::default();
+        assert!(!none.may_learn(&all, &body(&pod)), "it names them, and knows none");
+        let mut pins = Pins::default();
+        pins.look_up(&images(&["app:v1", "hub:6443/team/side"]), &At("then"));
+        pins.write(&mut pod);
+        for image in ["app:v1", "hub:6443/team/side"] {
+            assert!(none.may_learn(&images(&[image]), &body(&pod)), "{image}");
+        }
+        assert!(!none.may_learn(&images(&["gone"]), &body(&pod)));
+        assert!(!pins.may_learn(&all, &body(&pod)), "nothing new");
+        assert!(!none.may_learn(&all, b"\xff"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::connection_slots::ConnectionSlot;
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
 use crate::flow::TakenSeat;
-use crate::flow::large_writes::{WriteRoom, packed_tree_bytes, tree_bytes};
+use crate::flow::large_writes::{WriteRoom, json_tree_bytes, packed_tree_bytes, tree_bytes};
 use crate::flow::shares::Sharer;
 use crate::flow::workers::WorkerQueue;
 use crate::lease::Renewal;
@@ -172,7 +172,7 @@ impl Call {
         let is_packed = matches!(self.body_wire(), Ok(Wire::Protobuf));
         let of_body = if is_packed { packed_tree_bytes(body) } else { tree_bytes(body) };
         let old = (0 < trees_of_old).then(|| self.hub.server.objects.get(&self.object_ref()));
-        let of_old = old.and_then(Result::ok).map_or(0, |old| tree_bytes(&old.object.body));
+        let of_old = old.and_then(Result::ok).map_or(0, |old| json_tree_bytes(&old.object.body));
         let bytes = of_body + trees_of_old * of_old;
         self.hub.flows.large_writes.room(self.sharer(), bytes).await
     }

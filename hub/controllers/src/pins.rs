@@ -20,6 +20,8 @@
 //! - nothing is kept of images that are gone (`what_is_no_image_any_more_is_kept_no_longer`), and what is kept has room
 //!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`); a pod
 //!   that is as large as a pod may be says that it has none (`a_pod_that_has_no_room_for_it_says_so`);
+//! - however many pods run a template, those that know nothing of its images are not read for them
+//!   (`who_knows_an_image_is_found_unread`);
 //! - what was not in the registry is looked up when it comes, once for the whole set
 //!   (`what_comes_later_is_looked_up_once_for_all_pods_of_a_set`,
 //!   `what_comes_later_is_looked_up_once_for_a_revision_and_for_a_job`);
@@ -49,7 +51,7 @@ use crate::index::Indexes;
 use crate::pods::is_active;
 
 /// What the pods of one template are to run. What nobody has looked up before is what these of them run that are there;
-/// the rest is looked up, and kept first with what has the template.
+/// the rest is looked up, and kept first with what has the template. Nobody gathers its pods for what is kept already.
 ///
 /// # Errors
 /// When that cannot be written.
@@ -58,7 +60,7 @@ pub(crate) async fn of_template(
     kind: &Arc<Kind>,
     images: &dyn Images,
     holder: &Stored,
-    pods: &[&Stored],
+    pods: impl FnOnce() -> Vec<Arc<Stored>>,
 ) -> Result<Pins, ApiError> {
     let value = holder.object.value()?;
     let wanted = images_in(&value);
@@ -67,13 +69,7 @@ pub(crate) async fn of_template(
     if !pins.lack(&wanted) {
         return Ok(pins);
     }
-    // Its oldest pods first.
-    let mut pods = pods.to_vec();
-    pods.sort_by_key(|pod| pod.created);
-    let mut found = Pins::default();
-    for pod in pods {
-        found.take_over(&wanted, &Pins::of(&pod.object.value()?));
-    }
+    let mut found = of_pods(&wanted, &pins, pods())?;
     found.look_up(&wanted, images);
     if !pins.take_over(&wanted, &found) {
         return Ok(pins);
@@ -92,6 +88,25 @@ pub(crate) async fn of_template(
         Err(gone) if gone.code == 404 => Ok(pins),
         Err(error) => Err(error),
     }
+}
+
+/// What these run of the images that are not kept yet: of the oldest one that says so.
+fn of_pods(
+    wanted: &BTreeSet<String>,
+    kept: &Pins,
+    mut pods: Vec<Arc<Stored>>,
+) -> Result<Pins, ApiError> {
+    pods.sort_by_key(|pod| pod.created);
+    let mut found = kept.clone();
+    for pod in pods {
+        if !found.lack(wanted) {
+            break;
+        }
+        if found.may_learn(wanted, &pod.object.body) {
+            found.take_over(wanted, &Pins::of(&pod.object.value()?));
+        }
+    }
+    Ok(found)
 }
 
 /// The controller of pods.
@@ -147,7 +162,8 @@ impl ImagePins {
         let Bound { stored, images, own } = pod;
         let of_template = match self.holder_of(stored) {
             Some((kind, holder)) => {
-                of_template(&self.client, kind, &*self.images, &holder, &[stored]).await?
+                let pods = || vec![stored.clone()];
+                of_template(&self.client, kind, &*self.images, &holder, pods).await?
             }
             None => Pins::default(),
         };

@@ -47,6 +47,18 @@ async fn an_event_of_a_clock_that_was_ahead_goes_an_hour_after_it_is_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_made_anew_has_an_hour_of_its_own() {
+    let hub = Hub::with_spokes(&[]).await;
+    put(&hub, "ahead", "2027-02-05T00:00:00Z").await;
+    tokio::time::sleep(Duration::from_secs(50 * 60)).await;
+    put(&hub, "ahead", "2027-02-06T00:00:00Z").await;
+    tokio::time::sleep(Duration::from_secs(50 * 60)).await;
+    assert!(is_there(&hub, "ahead"), "it was made anew 50 minutes ago");
+    hub.eventually("it goes", |s| get(s, "root", "events", "default", "ahead").is_none()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_seems_old_when_a_hub_starts_stays_for_a_while() {
     let hub = Hub::with_spokes(&[]).await;
     put(&hub, "old", "2025-06-01T00:00:00Z").await;

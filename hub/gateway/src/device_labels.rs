@@ -16,7 +16,8 @@
 //! - what a later start says is on the Nodes, and of what the device has joined with on its ManagedCluster
 //!   (`labels_of_a_later_start_are_brought_to_its_cluster_and_nodes`);
 //! - what somebody else has made of a label stays, and an Event at the ManagedCluster and the device's log say so
-//!   (`a_label_of_somebody_else_stays_and_is_told_of`, `a_label_is_its_device_s_until_somebody_else_touches_it`).
+//!   (`a_label_of_somebody_else_stays_and_is_told_of`, `a_label_is_its_device_s_until_somebody_else_touches_it`), whatever
+//!   the device says or leaves out in later starts (`a_label_that_somebody_has_taken_off_comes_back_by_no_start`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +38,9 @@ use crate::spoke_identity::SpokeIdentity;
 
 /// Where a ManagedCluster says what its device has told last: `key=value,…`.
 const TOLD: &str = "freewheel.dev/labels-told";
+/// Where it says which of the labels that were its device's to say somebody else has made theirs: keys, with commas. They
+/// stay that, as nobody is asked when the device says another thing.
+const OF_OTHERS: &str = "freewheel.dev/labels-of-others";
 /// Bytes of an Event's text: what events.k8s.io takes.
 const EVENT_TEXT_BYTES_MAX: usize = 1024;
 
@@ -189,7 +193,11 @@ fn put(cluster: &mut Value, now: &Labels) {
     let meta = &cluster["metadata"];
     let there: Labels = serde_json::from_value(meta["labels"].clone()).unwrap_or_default();
     let others = owned_by(meta, |manager| manager != Actor::Joining.manager());
-    let change = decide(&own(cluster), (&told(cluster), now), &there, &others);
+    let (own, before, mut theirs) = (own(cluster), told(cluster), keys(cluster, OF_OTHERS));
+    theirs.extend(made_theirs(&own, (&before, now), &there, &others));
+    let own = own.difference(&theirs).copied().collect();
+    let change = decide(&own, (&before, now), &there, &others);
+    let theirs = theirs.into_iter().collect::<Vec<_>>().join(",");
     let meta = &mut cluster["metadata"];
     for (key, label) in change {
         if let Some(label) = label {
@@ -199,6 +207,25 @@ fn put(cluster: &mut Value, now: &Labels) {
         }
     }
     meta["annotations"][TOLD] = json!(text(now));
+    if !theirs.is_empty() {
+        meta["annotations"][OF_OTHERS] = json!(theirs);
+    }
+}
+
+/// Those that the device has said and somebody else has taken off, or that stay by somebody else's word when the device
+/// says them no more.
+fn made_theirs<'a>(
+    own: &BTreeSet<&'a str>,
+    (before, now): (&Labels, &Labels),
+    there: &Labels,
+    others: &BTreeSet<String>,
+) -> Vec<&'a str> {
+    let said = own.iter().copied().filter(|key| before.contains_key(*key));
+    let is_theirs = |key: &&str| {
+        let is_off = !there.contains_key(*key);
+        is_off || (others.contains(*key) && !now.contains_key(*key))
+    };
+    said.filter(is_theirs).collect()
 }
 
 /// What becomes of those that are the device's to say: which get this value, or go. What somebody else has set, shares or
@@ -224,10 +251,13 @@ fn annotation<'a>(cluster: &'a Value, key: &str) -> &'a str {
     cluster["metadata"]["annotations"][key].as_str().unwrap_or_default()
 }
 
-/// Those that are the device's to say.
+/// Those that are the device's to say, or were until somebody else made them theirs.
 fn own(cluster: &Value) -> BTreeSet<&str> {
-    let keys = annotation(cluster, DEVICE_LABELS_ANNOTATION).split(',');
-    keys.filter(|key| !key.is_empty()).collect()
+    keys(cluster, DEVICE_LABELS_ANNOTATION)
+}
+
+fn keys<'a>(cluster: &'a Value, noted: &str) -> BTreeSet<&'a str> {
+    annotation(cluster, noted).split(',').filter(|key| !key.is_empty()).collect()
 }
 
 /// What it has said last.
@@ -290,6 +320,37 @@ mod tests {
         let mut bare = json!({"metadata": {}});
         put_first(&mut bare, &[]);
         assert_eq!((bare, own(&cluster).contains("")), (json!({"metadata": {}}), false));
+    }
+
+    #[test]
+    fn a_label_that_somebody_has_taken_off_comes_back_by_no_start() {
+        let joined = || {
+            let mut cluster = json!({"metadata": {}});
+            put_first(&mut cluster, &[("site".into(), "a".into()), ("disk".into(), "ssd".into())]);
+            cluster
+        };
+        let starts = |cluster: &mut Value| {
+            for now in ["disk=ssd", "site=a disk=ssd", "site=b", "disk=hdd"] {
+                put(cluster, &labels(now));
+            }
+            put(cluster, &labels("site=c disk=ssd"));
+            cluster["metadata"]["labels"].clone()
+        };
+        let mut cluster = joined();
+        assert_eq!(starts(&mut cluster), json!({"site": "c", "disk": "ssd"}), "nobody else has");
+        let mut cluster = joined();
+        cluster["metadata"]["labels"].as_object_mut().unwrap().remove("site");
+        assert_eq!(starts(&mut cluster), json!({"disk": "ssd"}));
+
+        // Somebody says the same, and takes it off when the device says it no more.
+        let mut cluster = joined();
+        let site = json!({"f:metadata": {"f:labels": {"f:site": {}}}});
+        cluster["metadata"]["managedFields"] = json!([{"manager": "ann", "fieldsV1": site}]);
+        put(&mut cluster, &labels("disk=ssd"));
+        assert_eq!(cluster["metadata"]["labels"]["site"], "a");
+        cluster["metadata"]["labels"].as_object_mut().unwrap().remove("site");
+        cluster["metadata"]["managedFields"] = json!([]);
+        assert_eq!(starts(&mut cluster), json!({"disk": "ssd"}));
     }
 
     #[test]

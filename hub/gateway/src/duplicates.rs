@@ -9,13 +9,15 @@
 //!
 //! Guarantees:
 //! - a restart is never taken for a duplicate, whatever was before it: a process that has died acknowledges nothing, and
-//!   its next one is in session within seconds (`a_device_that_was_started_again_is_let_in_within_seconds`);
+//!   its next one is in session within seconds (`a_device_that_was_started_again_is_let_in_within_seconds`), also when
+//!   what it had sent arrives after it (`what_a_dead_process_had_on_its_way_is_no_answer`);
 //! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the
 //!   condition [`CLUSTER_DUPLICATE`], which name both (`two_devices_with_one_identity_are_told_apart_and_told_of`);
 //! - once the one in session is gone the other has it at its next try
 //!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`), and however often it tries until then, little is
 //!   written (`who_comes_again_and_again_is_told_of_now_and_then`);
-//! - however many copies there are, they do not take turns (`many_copies_do_not_take_turns`);
+//! - however many copies there are, they do not take turns (`many_copies_do_not_take_turns`), and one that comes in a loop
+//!   costs the one in session little (`who_comes_in_a_loop_has_nobody_asked`);
 //! - who never had a session is nobody's duplicate (`a_process_whose_session_never_opened_is_no_twin`);
 //! - people hear that all is well once it has been calm for a while, and then nothing is remembered of the identity
 //!   (`all_is_well_once_it_was_calm_for_a_while`).
@@ -23,6 +25,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::conditions::{CLUSTER_DUPLICATE, Condition};
@@ -32,6 +35,7 @@ use freewheel_hub_schema::time;
 use freewheel_link::message::HubToSpoke;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::UnixMillis;
+use freewheel_link::transport::Transport;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
@@ -47,6 +51,11 @@ use crate::spoke_identity::{SpokeIdentity, how};
 const HOLDER_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How often is looked whether it has.
 const HOLDER_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
+/// What the holder had on its way when it died has come by then.
+const HOLDER_ASKED_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Openings for which the holder of one identity is asked, in a row and per second after that: each costs its uplink two
+/// datagrams and what acknowledges them.
+pub(crate) const HOLDER_ASKED_RATE: (u32, f64) = (256, 0.2);
 /// A duplicate that was told comes back within two minutes: after several times that it is gone.
 const DUPLICATE_CALM_AFTER: Duration = Duration::from_secs(600);
 /// People are told no more often than this.
@@ -119,22 +128,30 @@ impl DuplicateIdentities {
     }
 }
 
-/// Whether the process in session acknowledges what it is sent now. Spokes make nothing of the hub's time in a datagram.
+/// Whether the process in session acknowledges what it is sent now. It is asked twice: what was on its way when it died may
+/// come after the first time, and nothing comes after the second.
 pub(crate) async fn answers(objects: &Objects, holder: &Holder) -> bool {
     let link = &holder.transport;
-    let before = link.heard();
-    let sent = postcard::to_stdvec(&HubToSpoke::Now(objects.clock().unix_millis()));
-    link.send_datagram(sent.unwrap_or_default().into());
-    let heard = async {
-        let mut look = interval(HOLDER_LOOKED_AT_EVERY);
-        while link.heard() == before {
-            look.tick().await;
-        }
+    let twice = async {
+        acknowledges(objects, link).await;
+        tokio::time::sleep(HOLDER_ASKED_AGAIN_AFTER).await;
+        acknowledges(objects, link).await;
     };
     tokio::select! {
         biased;
         _ = link.closed() => false,
-        heard = timeout(HOLDER_ANSWERS_WITHIN, heard) => heard.is_ok(),
+        twice = timeout(HOLDER_ANSWERS_WITHIN, twice) => twice.is_ok(),
+    }
+}
+
+/// Until something is acknowledged after this was sent. Spokes make nothing of the hub's time in a datagram.
+async fn acknowledges(objects: &Objects, link: &Arc<dyn Transport>) {
+    let before = link.acknowledged();
+    let sent = postcard::to_stdvec(&HubToSpoke::Now(objects.clock().unix_millis()));
+    link.send_datagram(sent.unwrap_or_default().into());
+    let mut look = interval(HOLDER_LOOKED_AT_EVERY);
+    while link.acknowledged() == before {
+        look.tick().await;
     }
 }
 

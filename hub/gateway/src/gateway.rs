@@ -24,7 +24,7 @@ use tracing::{Instrument as _, debug, info, warn};
 
 use crate::change_fanout::ChangeFanout;
 use crate::deleted_clusters::{self, DeletedClusters};
-use crate::duplicates::DuplicateIdentities;
+use crate::duplicates::{DuplicateIdentities, HOLDER_ASKED_RATE};
 use crate::epochs::Epochs;
 use crate::events::EventBuckets;
 use crate::handshakes::{HandshakeAnswer, HandshakePermit, Handshakes};
@@ -93,6 +93,7 @@ impl Gateway {
             relays: Arc::default(),
             renewals: TokenBuckets::new(renew::RENEWAL_BURST, renew::RENEWALS_PER_SECOND),
             sessions: TokenBuckets::new(SESSION_RATE.0, SESSION_RATE.1),
+            holders_asked: TokenBuckets::new(HOLDER_ASKED_RATE.0, HOLDER_ASKED_RATE.1),
             drifts: TokenBuckets::new(RESYNC_RATE.0, RESYNC_RATE.1),
             returns: TokenBuckets::new(EMPTY_RETURN_RATE.0, EMPTY_RETURN_RATE.1),
             complaints: TokenBuckets::new(COMPLAINT_RATE.0, COMPLAINT_RATE.1),

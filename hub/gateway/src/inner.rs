@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) renewals: TokenBuckets,
     /// Sessions that each spoke may still open.
     pub(crate) sessions: TokenBuckets,
+    /// Openings for which the process in session may still be asked whether it is there, by the UID of its ManagedCluster.
+    pub(crate) holders_asked: TokenBuckets,
     /// How often each spoke may still hold something else than was sent.
     pub(crate) drifts: TokenBuckets,
     /// How often each spoke may still come back with nothing known and have all of its plan at once.

@@ -141,6 +141,9 @@ async fn refuse_duplicate(
         let holder = links::holder(&inner.links, &identity.cluster, &identity.uid)
             .filter(|holder| holder.instance != instance && silent != Some(holder.epoch));
         let Some(holder) = holder else { return Ok(()) };
+        if !inner.holders_asked.take(&identity.uid) {
+            return Err(End::Often);
+        }
         let answers = tokio::select! {
             biased;
             closed = link.closed() => return Err(End::Closed(closed)),

@@ -44,9 +44,12 @@ pub(crate) struct Inner {
     pub(crate) troubles: Mutex<BTreeMap<Job, (Instant, Arc<CompileError>)>>,
     /// Artifacts whose bytes were looked at in this life of the hub.
     pub(crate) whole: tokio::sync::Mutex<BTreeSet<PathBuf>>,
-    /// What modules import that were asked for.
-    pub(crate) imports: Mutex<BTreeMap<Digest, BTreeSet<String>>>,
+    /// What modules import that were asked for, and when they were looked into; `None`: that came to nothing.
+    pub(crate) imports: Mutex<BTreeMap<Digest, (Instant, Imports)>>,
 }
+
+/// Interfaces that a module imports, if it could be looked into.
+type Imports = Option<BTreeSet<String>>;
 
 /// What comes out of a compilation, for all who wait for it.
 type Outcome = Result<Made, Arc<CompileError>>;

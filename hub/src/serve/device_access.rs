@@ -9,11 +9,11 @@
 //! Guarantees:
 //! - they are as many as there are devices, and small: nothing else that grows passes for one of them
 //!   (`a_device_is_barred_below_the_reserve`, `a_board_takes_the_place_of_another_below_the_reserve`,
-//!   `what_is_stored_elsewhere_is_no_order`).
+//!   `what_is_stored_elsewhere_is_no_order`, `what_decides_nothing_is_no_switch`).
 
 use freewheel_hub_api::device_orders::{NAMESPACE, Order};
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
+use freewheel_hub_api::kinds::managed_cluster::{AGENT_KEY_ANNOTATION, DEVICE_LABELS_ANNOTATION};
 use freewheel_hub_objects::{ObjectRef, Review};
 use freewheel_hub_schema::object::Key;
 use freewheel_link::digest::Digest;
@@ -55,34 +55,44 @@ fn is_place_of_orders(target: &ObjectRef) -> bool {
         && &*target.namespace == NAMESPACE
 }
 
-/// A ManagedCluster that is accepted no more, or belongs to another key, and is the same beside that.
 fn is_switch(review: &Review<'_>, old: &Value, new: &Value) -> bool {
     let kind = &review.target.kind;
+    (kind.group(), kind.plural()) == (CLUSTERS.0, CLUSTERS.2)
+        && review.subresource.is_none()
+        && switches(old, new)
+}
+
+/// A ManagedCluster that is accepted no more, or belongs to another key, and is the same beside that.
+fn switches(old: &Value, new: &Value) -> bool {
     let accepts = |cluster: &Value| cluster["spec"]["hubAcceptsClient"] == true;
     let key = |cluster: &Value| cluster["metadata"]["annotations"][AGENT_KEY_ANNOTATION].clone();
     let is_key = |key: &Value| key.as_str().is_some_and(|key| key.parse::<Digest>().is_ok());
-    (kind.group(), kind.plural()) == (CLUSTERS.0, CLUSTERS.2)
-        && review.subresource.is_none()
+    let (is_barred, is_same_key) = (accepts(old) && !accepts(new), key(new) == key(old));
+    (is_barred || !is_same_key)
         && (!accepts(new) || accepts(old))
-        && (key(new) == key(old) || is_key(&key(new)))
+        && (is_same_key || is_key(&key(new)))
         && size(new) <= size(old) + OWNER_BYTES_MAX
-        && rest(new) == rest(old)
+        && rest(new, new) == rest(old, new)
 }
 
 fn size(object: &Value) -> usize {
     object.to_string().len()
 }
 
-/// All of a ManagedCluster but who is let in, and what follows of any write.
-fn rest(cluster: &Value) -> Value {
+/// All of a ManagedCluster but who is let in, and what follows of that and of any write. The next board says none of the
+/// labels that were its device's to say: what tells them may go, and nothing else in its place.
+fn rest(cluster: &Value, new: &Value) -> Value {
     let mut rest = cluster.clone();
-    for (path, field) in [
+    let goes = new["metadata"]["annotations"].get(DEVICE_LABELS_ANNOTATION).is_none();
+    let labels = goes.then_some(("/metadata/annotations", DEVICE_LABELS_ANNOTATION));
+    let always = [
         ("/spec", "hubAcceptsClient"),
         ("/metadata/annotations", AGENT_KEY_ANNOTATION),
         ("/metadata", "managedFields"),
         ("/metadata", "generation"),
         ("/metadata", "resourceVersion"),
-    ] {
+    ];
+    for (path, field) in always.into_iter().chain(labels) {
         if let Some(fields) = rest.pointer_mut(path).and_then(Value::as_object_mut) {
             fields.remove(field);
         }
@@ -96,6 +106,7 @@ mod tests {
 
     use freewheel_hub_schema::gvk::Gvk;
     use freewheel_hub_schema::kind::{Kind, Strategy};
+    use serde_json::json;
 
     use super::*;
 
@@ -118,5 +129,41 @@ mod tests {
             let target = ObjectRef { kind, cluster, namespace: namespace.into(), name };
             assert_eq!(is_place_of_orders(&target), is_one, "{}", target.kind.group());
         }
+    }
+
+    #[test]
+    fn what_decides_nothing_is_no_switch() {
+        let key = |of: &str| json!(format!("sha256:{}", of.repeat(32)));
+        let old = json!({
+            "metadata": {"name": "pi-7", "managedFields": [], "annotations": {
+                AGENT_KEY_ANNOTATION: key("0a"), DEVICE_LABELS_ANNOTATION: "site"}},
+            "spec": {"hubAcceptsClient": true},
+        });
+        let changed = |change: fn(&mut Value)| {
+            let mut new = old.clone();
+            new["metadata"]["managedFields"] = json!([{"manager": "somebody else"}]);
+            change(&mut new);
+            switches(&old, &new)
+        };
+        assert!(!changed(|_| {}));
+        let bar = |new: &mut Value| new["spec"]["hubAcceptsClient"] = json!(false);
+        assert!(changed(bar));
+        assert!(changed(|new| {
+            let to = json!(format!("sha256:{}", "0b".repeat(32)));
+            new["metadata"]["annotations"] = json!({AGENT_KEY_ANNOTATION: to});
+        }));
+        let mut barred = old.clone();
+        bar(&mut barred);
+        assert!(!switches(&barred, &old), "that lets one in");
+        // The labels are told by nobody else, and by no other words.
+        assert!(!changed(|new| {
+            new["spec"]["hubAcceptsClient"] = json!(false);
+            new["metadata"]["annotations"][DEVICE_LABELS_ANNOTATION] = json!("site,disk");
+        }));
+        let mut without = old.clone();
+        without["metadata"]["annotations"] = json!({AGENT_KEY_ANNOTATION: key("0a")});
+        let mut comes = old.clone();
+        bar(&mut comes);
+        assert!(!switches(&without, &comes), "one comes with it");
     }
 }

@@ -135,13 +135,17 @@ mod tests {
 
     use freewheel_hub_api::device_orders::{self, Order};
     use freewheel_hub_api::kinds;
-    use freewheel_hub_api::kinds::managed_cluster::AGENT_KEY_ANNOTATION;
+    use freewheel_hub_api::kinds::managed_cluster::{
+        AGENT_KEY_ANNOTATION, DEVICE_LABELS_ANNOTATION,
+    };
     use freewheel_hub_objects::{DeleteOptions, ObjectRef, Objects, Person, WriteOptions};
+    use freewheel_hub_schema::patch;
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
     use serde_json::json;
 
     use super::*;
+    use crate::devices::hand_over_patch;
 
     const RESERVE: u64 = 64 << 20;
 
@@ -217,7 +221,9 @@ mod tests {
         let namespace = json!({"metadata": {"name": device_orders::NAMESPACE}});
         objects.create(&how(), &system, namespace).await.unwrap();
         for (name, key) in devices {
-            let meta = json!({"name": name, "annotations": {AGENT_KEY_ANNOTATION: key}});
+            let annotations =
+                json!({AGENT_KEY_ANNOTATION: key, DEVICE_LABELS_ANNOTATION: "disk,site"});
+            let meta = json!({"name": name, "annotations": annotations});
             let object = json!({"metadata": meta, "spec": {"hubAcceptsClient": true}});
             objects.create(&how(), &cluster(name), object).await.unwrap();
         }
@@ -291,7 +297,18 @@ mod tests {
         };
         let long = change(&objects, "pi-7", belongs("x".repeat(200))).await;
         assert_eq!(long.unwrap_err().code, 507, "that is no key");
-        change(&objects, "pi-7", belongs(key("0b"))).await.unwrap();
+        // As `hub replace` sends it, which has not written there before.
+        let hand_over = |value: Value| {
+            let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            patch::merge(&value, hand_over_patch(version, &key("0b")).to_string().as_bytes())
+        };
+        let person = Person { manager: "hub-replace".to_owned(), ..Person::default() };
+        let how = WriteOptions::by(Actor::from(person));
+        objects.modify(&how, &cluster("pi-7"), None, hand_over).await.unwrap();
+        let place = objects.get(&cluster("pi-7")).unwrap().object.value().unwrap();
+        let annotations = &place["metadata"]["annotations"];
+        assert_eq!(annotations[AGENT_KEY_ANNOTATION], key("0b"));
+        assert!(annotations.get(DEVICE_LABELS_ANNOTATION).is_none(), "{annotations}");
     }
 
     #[tokio::test]

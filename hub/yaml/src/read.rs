@@ -2,11 +2,21 @@
 //!
 //! Guarantees:
 //! - flags, numbers and texts are those of Kubernetes' own reader (`yaml_is_that_of_kubernetes_own_reader`);
-//! - what is none is told by its line (`what_is_no_yaml_is_told_by_its_line`).
+//! - what is none is told by its line (`what_is_no_yaml_is_told_by_its_line`);
+//! - what aliases (`*x`) stand for is bounded: a small text becomes no large tree
+//!   (`aliases_make_nothing_large_of_a_small_text`).
 
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::types;
 use serde_json::Value;
+use serde_saphyr::Error;
+use serde_saphyr::budget::BudgetBreach;
+
+/// Values that all aliases of one text stand for together, the ends of lists and maps counted with them: of maps of one
+/// member 1,024.
+const REPLAYED_VALUES_MAX: usize = 4096;
+/// Bytes of texts beyond twice the whole body, to which an escape that stands for a longer character comes at most.
+const REPLAYED_BYTES_MAX: usize = 256 << 10;
 
 /// YAML 1.1, as sigs.k8s.io/yaml reads it: `no` and `on` are flags, `0400` is 256, and of a key that is
 /// there twice the last counts. Answers the paths of those keys, too. Nesting and size limits are the
@@ -23,15 +33,42 @@ pub fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         legacy_octal_numbers: true,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED_VALUES_MAX },
+        budget: serde_saphyr::budget! {
+            max_total_scalar_bytes: bytes.len().saturating_mul(2).saturating_add(REPLAYED_BYTES_MAX),
+        },
     };
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |reader| {
         types::read_any(reader)
     });
-    // What the parser says of it are its own words; where it stands is what helps.
-    read.map_err(|error| match error.location().map(|place| place.line()) {
-        None | Some(0) => wrong("yaml: this is no YAML, or too large"),
-        Some(line) => wrong(&format!("yaml: line {line}: this is no YAML, or nested too deeply")),
-    })
+    read.map_err(|error| wrong(&why(&error)))
+}
+
+/// What the parser says of it are its own words; where it stands is what helps.
+fn why(error: &Error) -> String {
+    let line = error.location().map(|place| place.line()).filter(|line| *line != 0);
+    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    let why = if are_aliases(error) {
+        "its aliases (*x) stand for too much: write out what they stand for, or send JSON"
+    } else if line.is_some() {
+        "this is no YAML, or nested too deeply"
+    } else {
+        "this is no YAML, or too large"
+    };
+    format!("yaml: {place}{why}")
+}
+
+/// Whether what aliases stand for was too much.
+fn are_aliases(mut error: &Error) -> bool {
+    while let Error::AliasError { error: within, .. } | Error::WithSnippet { error: within, .. } =
+        error
+    {
+        error = within;
+    }
+    let Error::Budget { breach, .. } = error else {
+        return matches!(error, Error::AliasReplayLimitExceeded { .. });
+    };
+    matches!(breach, BudgetBreach::ScalarBytes { .. } | BudgetBreach::AliasAnchorRatio { .. })
 }
 
 /// YAML, and JSON with it, as its writer said it, and the paths of what it says twice.
@@ -79,5 +116,26 @@ mod tests {
         assert_eq!(error.code, 400);
         let why = error.message.strip_prefix("error converting YAML to JSON: yaml: line ").unwrap();
         assert!(why.ends_with(": this is no YAML, or nested too deeply"), "{why}");
+    }
+
+    #[test]
+    fn aliases_make_nothing_large_of_a_small_text() {
+        let of = |maps: usize| {
+            let maps = "{b: 1}, ".repeat(maps);
+            format!("a: &x [{maps}]\nc: [{}]\n", "*x , ".repeat(90))
+        };
+        assert_eq!(read(of(9).as_bytes()).unwrap().0["c"].as_array().unwrap().len(), 90);
+        let of_level = |name: &str| format!("[{}]", format!("*{name} , ").repeat(9));
+        let [a, b, c] = ["a", "b", "c"].map(of_level);
+        let levels = format!("a: &a [{{a: 1}}, {{a: 1}}]\nb: &b {a}\nc: &c {b}\nd: {c}\n");
+        let text = format!("a: &x {}\nc: [{}]\n", "x".repeat(30_000), "*x , ".repeat(90));
+        for large in [of(20), levels, text] {
+            let refused = read(large.as_bytes()).unwrap_err();
+            assert_eq!(refused.code, 400);
+            assert!(refused.message.contains("its aliases (*x) stand for too much"), "{refused}");
+        }
+        // Texts alone are no fewer than before.
+        let long = format!("a: {}\n", "x".repeat(3 << 20));
+        assert_eq!(read(long.as_bytes()).unwrap().0["a"].as_str().unwrap().len(), 3 << 20);
     }
 }

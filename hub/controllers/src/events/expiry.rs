@@ -7,7 +7,8 @@
 //! - each goes an hour after it last happened (`the_last_time_counts`), also one that is said to happen in the future
 //!   (`what_is_of_the_future_is_not_kept_for_it`);
 //! - one that was made while the clock was ahead goes an hour after it was seen first
-//!   (`an_event_of_a_clock_that_was_ahead_goes_an_hour_after_it_is_seen`);
+//!   (`an_event_of_a_clock_that_was_ahead_goes_an_hour_after_it_is_seen`), whatever had its name before
+//!   (`an_event_made_anew_has_an_hour_of_its_own`);
 //! - what seems old when a hub starts stays for some minutes, in which its clock may be set
 //!   (`what_seems_old_when_a_hub_starts_stays_for_a_while`).
 
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_schema::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot};
+use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -40,8 +41,8 @@ pub struct Expiry {
     events: Arc<Kind>,
     /// When this hub began, whatever its clock said.
     started: Instant,
-    /// Those that were made later than now, each with the moment at which it goes.
-    of_the_future: Mutex<BTreeMap<Key, Instant>>,
+    /// Those that were made later than now: which writing of them, and the moment at which it goes.
+    of_the_future: Mutex<BTreeMap<Key, (Revision, Instant)>>,
 }
 
 impl Expiry {
@@ -52,14 +53,18 @@ impl Expiry {
     }
 
     /// How long an Event stays, by what it says of itself and by how long it has been known here.
-    fn stays(&self, key: &Key, event: &Value) -> Duration {
+    fn stays(&self, stored: &Stored, event: &Value) -> Duration {
         let left = match life(event, self.client.clock.now()) {
             Life::Left(left) => left,
             Life::OfTheFuture => {
                 let now = Instant::now();
                 let mut known = self.of_the_future.lock();
-                let end = *known.entry(key.clone()).or_insert(now + EVENT_TTL);
-                end.saturating_duration_since(now)
+                let seen = (stored.revision, now + EVENT_TTL);
+                let known = known.entry(stored.key.clone()).or_insert(seen);
+                if known.0 != stored.revision {
+                    *known = seen;
+                }
+                known.1.saturating_duration_since(now)
             }
         };
         left.max(START_GRACE.saturating_sub(self.started.elapsed()))
@@ -101,9 +106,15 @@ impl Controller for Expiry {
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
-        // A later count only moves the end: the run at the old end sees that.
-        let created = event.now.iter().filter(|_| event.before.is_none());
-        created.map(|e| e.key.clone()).collect()
+        let Some(now) = &event.now else {
+            event.key().map(|key| self.of_the_future.lock().remove(key));
+            return Vec::new();
+        };
+        // A later count only moves the end: the run at the old end sees that. Of one whose times say nothing the hub sees
+        // by its writes alone when it has happened.
+        let is_looked_at =
+            event.before.is_none() || self.of_the_future.lock().contains_key(&now.key);
+        if is_looked_at { vec![now.key.clone()] } else { Vec::new() }
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
@@ -112,7 +123,7 @@ impl Controller for Expiry {
             return Ok(None);
         };
         let value = stored.object.value().map_err(Error::api("read an Event"))?;
-        let left = self.stays(key, &value);
+        let left = self.stays(&stored, &value);
         if !left.is_zero() {
             return Ok(Some(left + Duration::from_secs(1)));
         }

@@ -256,12 +256,15 @@ impl History {
     pub(crate) async fn pins(&self, revision: &Revision) -> Result<Pins, ApiError> {
         let kept = &*revision.stored;
         let (cluster, namespace) = (&kept.key.cluster, &*kept.key.namespace);
-        let of_owner = controller_of(kept)
-            .map(|owner| self.indexes.pods.find(IndexTerm::Controller(cluster, namespace, owner)));
-        let of_owner = of_owner.unwrap_or_default();
-        let pods = of_owner.iter().map(|pod| &*pod.stored).filter(|pod| is_of(pod, kept));
-        let pods: Vec<_> = pods.collect();
-        pins::of_template(&self.client, &self.revisions, &*self.images, kept, &pods).await
+        let pods = || {
+            let of_owner = controller_of(kept).map(|owner| {
+                self.indexes.pods.find(IndexTerm::Controller(cluster, namespace, owner))
+            });
+            let of_owner = of_owner.unwrap_or_default();
+            let pods = of_owner.iter().map(|pod| &pod.stored).filter(|pod| is_of(pod, kept));
+            pods.cloned().collect()
+        };
+        pins::of_template(&self.client, &self.revisions, &*self.images, kept, pods).await
     }
 
     /// Deletes what is beyond the limit.

@@ -106,8 +106,8 @@ impl Jobs {
         let value = job.object.value().map_err(Error::api("read a Job"))?;
         let mut before = Pins::of(&value);
         before.keep_only(&images_in(&value));
-        let pods: Vec<&Stored> = pods.iter().map(|pod| &*pod.facts.stored).collect();
-        let kept = pins::of_template(&self.client, &self.jobs, &*self.images, job, &pods).await;
+        let pods = || pods.iter().map(|pod| pod.facts.stored.clone()).collect();
+        let kept = pins::of_template(&self.client, &self.jobs, &*self.images, job, pods).await;
         let kept = kept.inspect_err(|error| {
             self.warn(job, "FailedCreate", format!("Error creating: {error}"));
         });

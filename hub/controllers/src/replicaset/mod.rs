@@ -111,9 +111,8 @@ impl ReplicaSets {
         active: &[Arc<PodEntry>],
         count: usize,
     ) -> Result<(), ApiError> {
-        let pods: Vec<&Stored> = active.iter().map(|pod| &*pod.stored).collect();
-        let pins =
-            pins::of_template(&self.client, &self.sets, &*self.images, stored, &pods).await?;
+        let pods = || active.iter().map(|pod| pod.stored.clone()).collect();
+        let pins = pins::of_template(&self.client, &self.sets, &*self.images, stored, pods).await?;
         let pod = decide::pod_from(set, &owner_reference(&self.sets, stored), &pins)?;
         self.control(stored).create_all(count.min(PODS_AT_ONCE_MAX), |_| &pod).await
     }

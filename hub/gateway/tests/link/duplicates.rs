@@ -70,7 +70,38 @@ async fn a_device_that_was_started_again_is_let_in_within_seconds() {
     again.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_had_on_its_way_is_no_answer() {
+    let hub = Hub::new(true).await;
+    let identity = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let one = welcome(&hub, &identity, 1).await;
+    one.far.hear_no_more_than(1);
+    let _two = welcome(&hub, &identity, 2).await;
+    assert_eq!(epoch(&hub), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_in_a_loop_has_nobody_asked() {
+    let hub = Hub::new(true).await;
+    let identity = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let _holder = welcome(&hub, &identity, 0).await;
+    let mut asked = 0;
+    let closed = loop {
+        let (near, far) = memory_transport::pair();
+        far.show_certificate(CertificateDer::from(identity.clone()));
+        hub.serve(far, ALPN_SESSION);
+        let mut session = greet(&*near, HelloV1 { instance: 1, ..hello("pi-7") }).await;
+        match session.1.next::<HubToSpoke>().await {
+            Ok(Some(HubToSpoke::Goodbye(Reason::Cloned))) => asked += 1,
+            _ => break near.closed().await,
+        }
+        assert!(asked < 1000, "there is no end of it");
+    };
+    assert!(16 < asked, "one that is told of is asked for");
+    assert!(matches!(closed, Closed::ByPeer { code: code::BUSY, .. }), "{closed:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_copies_do_not_take_turns() {
     let hub = Hub::new(true).await;
     let identity = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;

@@ -164,6 +164,10 @@ impl Transport for Unread {
     fn heard(&self) -> u64 {
         self.0.heard()
     }
+
+    fn acknowledged(&self) -> u64 {
+        self.0.acknowledged()
+    }
 }
 
 #[tokio::test(start_paused = true)]

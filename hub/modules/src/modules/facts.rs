@@ -1,15 +1,19 @@
 //! What is known of the module behind an image, for who decides whether devices are to have it.
 //!
 //! Guarantees:
-//! - a module is looked into once, however often it is asked for (`what_a_module_takes_and_asks_for_is_known`).
+//! - a module is looked into once, however often it is asked for, and one that is damaged once in a minute
+//!   (`what_a_module_takes_and_asks_for_is_known`).
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::Modules;
 use crate::imports::imports;
 
 /// Bytes of a module that is looked into.
 const LOOKED_INTO_BYTES_MAX: u64 = 64 << 20;
+/// So long is remembered that one cannot be looked into: somebody may put it back.
+const FAILURE_REMEMBERED: Duration = Duration::from_secs(60);
 /// Modules of which is remembered what they import: names of interfaces that pods are given, of which there are not many.
 const REMEMBERED_MAX: usize = 1024;
 
@@ -29,8 +33,13 @@ impl Modules {
         let component = self.inner.tags.get(&repository, &name)?.component()?;
         let bytes = self.inner.blobs.size(&component)?;
         let known = self.inner.imports.lock().get(&component).cloned();
-        if known.is_some() {
-            return Some(Facts { bytes, imports: known });
+        if let Some((at, imports)) = known
+            && (imports.is_some() || at.elapsed() < FAILURE_REMEMBERED)
+        {
+            return Some(Facts { bytes, imports });
+        }
+        if LOOKED_INTO_BYTES_MAX < bytes {
+            return Some(Facts { bytes, imports: None });
         }
         // Not more of them at a time than are looked into when they come.
         let _turn = self.inner.inspections.acquire().await;
@@ -40,13 +49,11 @@ impl Modules {
             imports(&module).ok()
         };
         let found = tokio::task::spawn_blocking(look).await.ok()?;
-        if let Some(found) = &found {
-            let mut all = self.inner.imports.lock();
-            if REMEMBERED_MAX <= all.len() {
-                all.clear();
-            }
-            all.insert(component, found.clone());
+        let mut all = self.inner.imports.lock();
+        if REMEMBERED_MAX <= all.len() {
+            all.clear();
         }
+        all.insert(component, (Instant::now(), found.clone()));
         Some(Facts { bytes, imports: found })
     }
 }

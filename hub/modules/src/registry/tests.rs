@@ -1,6 +1,7 @@
 //! What a pusher may rely on.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use freewheel_hub_api::images::{Images as _, Running, Users};
 use freewheel_link::digest::Digest;
@@ -265,9 +266,19 @@ async fn what_a_module_takes_and_asks_for_is_known() {
     let facts = modules.facts("app:v1").await.unwrap();
     assert_eq!((facts.bytes, facts.imports), (bytes, Some(BTreeSet::new())));
     let imported = BTreeSet::from(["wasi:io/poll".to_owned()]);
-    modules.inner.imports.lock().values_mut().for_each(|it| it.clone_from(&imported));
+    let remember = |imports: Option<BTreeSet<String>>, ago: Duration| {
+        for known in modules.inner.imports.lock().values_mut() {
+            *known = (known.0.checked_sub(ago).unwrap(), imports.clone());
+        }
+    };
+    remember(Some(imported.clone()), Duration::ZERO);
     let again = modules.facts("app:v1").await.unwrap();
     assert_eq!(again.imports, Some(imported), "it is remembered");
+    remember(None, Duration::ZERO);
+    assert_eq!(modules.facts("app:v1").await.unwrap().imports, None, "so is a failure");
+    remember(None, Duration::from_secs(60));
+    let again = modules.facts("app:v1").await.unwrap();
+    assert_eq!(again.imports, Some(BTreeSet::new()), "for a while");
     assert_eq!(modules.facts("other:v1").await, None);
 }
 
