@@ -288,8 +288,12 @@ mod tests {
     #[tokio::test]
     async fn a_board_takes_the_place_of_another_below_the_reserve() {
         let objects = nearly_full(&[("pi-7", key("0a")), ("new", key("0b"))]).await;
-        let (cluster, to) = ("new".into(), "pi-7".into());
-        let becomes = device_orders::Rename { cluster, key: key("0b"), to, taken_at: None };
+        let becomes = device_orders::Rename {
+            cluster: "new".into(),
+            key: key("0b"),
+            to: "pi-7".into(),
+            taken_at: None,
+        };
         order(&objects, &Order::Rename(becomes)).await.unwrap();
         order(&objects, &wipe("pi-7", key("0a"))).await.unwrap();
         let belongs = |key: String| {
