@@ -111,7 +111,9 @@ async fn many_copies_do_not_take_turns() {
             turned_away(&hub, &identity, instance).await;
         }
     }
-    assert_eq!((epoch(&hub), told(&hub).await), (1, json!(1)));
+    let times = told(&hub).await.as_u64().unwrap();
+    assert_eq!(epoch(&hub), 1);
+    assert!((1..=4).contains(&times), "{times} times: now and then, and not of each that comes");
     holder.near.close(code::STOPPING, "it is removed");
     let _next = welcome(&hub, &identity, 50).await;
     turned_away(&hub, &identity, 0).await;
